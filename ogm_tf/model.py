@@ -1,0 +1,394 @@
+"""A Keras model whose training step balances the gradients of its modalities."""
+
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ogm_tf.callbacks import EpochCounter
+from ogm_tf.metrics import ModalityTrackers
+from ogm_tf.modulation.branches import modulated_names
+from ogm_tf.modulation.discrepancy import discrepancy_ratios
+from ogm_tf.modulation.policies import OGM
+from ogm_tf.modulation.scores import true_class_scores
+
+Logits = tuple[tf.Tensor, dict[str, tf.Tensor]]
+
+
+@keras.saving.register_keras_serializable(package="ogm_tf")
+class OGMModel(keras.Model):
+    """One encoder a modality, a fusion head, and gradients balanced between the encoders.
+
+    Trains by Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation"
+    (CVPR 2022): every step compares how well the modalities do (Eq. 8-9) and damps the encoder of
+    the one that is ahead (Eq. 10-11), with noise against the loss of generalisation (Eq. 17). It
+    works with everything a `keras.Model` does; with `modulation=None` it trains as one, to the bit.
+
+    A network of your own joins by subclassing: leave out `encoders` and `fusion`, and override
+    `forward` (the fused and each modality's logits) and `branches` (each modality's variables).
+
+    Example:
+
+    ```python
+    model = ogm_tf.OGMModel(
+        encoders={"audio": audio_encoder, "visual": visual_encoder},
+        fusion=ogm_tf.fusion.Concat(num_classes=6),
+        modulation=ogm_tf.OGMGE(alpha=0.8, end_epoch=50),
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+    model.fit(dataset, epochs=100)  # of ({"audio": [B, ...], "visual": [B, ...]}, labels [B])
+    ```
+
+    `fit` reports, for every modality m, `m_accuracy`, `m_score` (mean probability of the true
+    class), `m_ratio` and `m_coefficient` (means over steps); `evaluate` reports `m_accuracy`, and
+    counts only rows of non-zero sample weight in the loss and the accuracies.
+
+    Args:
+      encoders: Ordered `{modality: keras.Model}`, at least two, each `[B, ...] -> [B, D]`.
+      fusion: A layer that takes the list of features, in the order of `encoders`, and returns the
+        fused logits `[B, C]` and the list of each modality's: one of `ogm_tf.fusion`, or your own.
+      modulation: `ogm_tf.OGM`, `ogm_tf.OGMGE`, or None for plain training.
+      **kwargs: Of `keras.Model`: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+      inputs: `{modality: [B, ...]}`, or a list or tuple in the order of `encoders`.
+      training: Whether layers such as dropout behave as in training. Default False.
+      unimodal: Whether to return each modality's logits as well. Default False.
+
+    Raises:
+      ValueError: where encoders or fusion are missing or of a wrong kind.
+      TypeError: where `modulation` is no policy.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, keras.Model] | None = None,
+        fusion: keras.layers.Layer | None = None,
+        modulation: OGM | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if modulation is not None and not isinstance(modulation, OGM):
+            raise TypeError(
+                "`modulation` must be ogm_tf.OGM, ogm_tf.OGMGE or None. "
+                f"Received: modulation={modulation!r}."
+            )
+        if type(self).forward is OGMModel.forward:
+            _require_encoders(encoders, fusion)
+        self.encoders = dict(encoders or {})
+        self.fusion = fusion
+        self.modulation = modulation
+        self._trackers: ModalityTrackers | None = None
+        # The callback hides the variable from Keras, which would count it among the weights.
+        self._epoch_counter = EpochCounter(tf.Variable(0, dtype=tf.int64, trainable=False))
+
+    def forward(self, inputs: Any, training: bool = False) -> Logits:
+        """Returns the network's logits; the first of the two hooks of a subclass.
+
+        Args:
+          inputs: As of the model.
+          training: As of the model.
+
+        Returns:
+          The fused logits `[..., C]`, and each modality's `{modality: [..., C]}`.
+
+        Raises:
+          ValueError: where a modality is missing, or an encoder's output is not [B, D].
+        """
+        inputs = self._by_modality(inputs)
+        features = []
+        for name, encoder in self.encoders.items():
+            feature = encoder(inputs[name], training=training)
+            if feature.shape.rank != 2:
+                raise ValueError(
+                    f"The encoder of {name!r} must return [B, D]. Received: shape {feature.shape}."
+                )
+            features.append(feature)
+        fused, unimodal = self.fusion(features)
+        return fused, dict(zip(self.encoders, unimodal, strict=True))
+
+    @property
+    def branches(self) -> dict[str, list[tf.Variable]]:
+        """Each modality's trainable variables; the second of the two hooks of a subclass.
+
+        The variables of the encoders: heads are never modulated. They are disjoint, and empty for
+        a modality whose encoder is frozen or not built yet.
+        """
+        return {name: encoder.trainable_variables for name, encoder in self.encoders.items()}
+
+    def call(self, inputs, training=False, unimodal=False):
+        logits, parts = self.forward(inputs, training=training)
+        return (logits, parts) if unimodal else logits
+
+    def unimodal_logits(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
+        """Returns what each modality says by itself: `{modality: [B, C]}` logits.
+
+        Args:
+          inputs: As of the model.
+          training: As of the model.
+        """
+        return self(inputs, training=training, unimodal=True)[1]
+
+    @property
+    def epoch(self) -> tf.Variable:
+        """The epoch that the modulation's window looks at, from 0; `fit` sets it.
+
+        A training loop of your own, such as one of `train_on_batch`, assigns it.
+        """
+        return self._epoch_counter.epoch
+
+    def compile(self, *args, **kwargs):
+        """Configures training as `keras.Model.compile` does.
+
+        Raises:
+          ValueError: where the loss takes probabilities instead of logits, or `jit_compile` meets
+            more than one replica, which TensorFlow 2.15 cannot do.
+        """
+        super().compile(*args, **kwargs)
+        num_replicas = self.distribute_strategy.num_replicas_in_sync
+        if self.jit_compile and num_replicas > 1:
+            raise ValueError(
+                "`jit_compile=True` works on one device only. "
+                f"Received: jit_compile=True under a strategy of {num_replicas} replicas."
+            )
+        for loss in tf.nest.flatten(self.loss):
+            _require_logits(loss)
+        with self.distribute_strategy.scope():
+            self._trackers = ModalityTrackers(tuple(self.branches))
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **kwargs):
+        arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        arguments.update(arguments.pop("kwargs", {}))
+        callbacks = arguments.get("callbacks")
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(self._epoch_counter)
+        else:
+            arguments["callbacks"] = [self._epoch_counter, *tf.nest.flatten(callbacks or [])]
+        return super().fit(**arguments)
+
+    def train_step(self, data):
+        """One step: gradients, scores and coefficients over all replicas, modulation, update."""
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape(persistent=True) as tape:
+            logits, unimodal = self(inputs, training=True, unimodal=True)
+            loss = self.compute_loss(inputs, labels, logits, sample_weight)
+            regularization = self._regularization_loss()
+        self._validate_target_and_loss(labels, loss)
+
+        ratios = discrepancy_ratios(self._global_scores(unimodal, labels, sample_weight))
+        variables = self.trainable_variables
+        gradients = self._gradients(loss, variables, tape)
+        if self.modulation is None:
+            coefficients = {name: tf.ones([]) for name in ratios}
+            gradients = _sum_over_replicas(gradients)
+        else:
+            coefficients = self._coefficients(ratios)
+            penalties = [None] * len(gradients)
+            if regularization is not None:
+                penalties = self._gradients(regularization, variables, tape)
+            gradients = self._modulate(gradients, penalties, coefficients, variables)
+        del tape
+        self._apply(zip(gradients, variables, strict=True))
+
+        self._trackers.update_accuracy(unimodal, labels)
+        self._trackers.update_score(unimodal, labels, sample_weight)
+        self._trackers.update_balance(ratios, coefficients)
+        return self.compute_metrics(inputs, labels, logits, sample_weight)
+
+    def test_step(self, data):
+        """One step of evaluation over the rows of non-zero sample weight."""
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        logits, unimodal = self(inputs, training=False, unimodal=True)
+        if sample_weight is not None:
+            sample_weight = tf.convert_to_tensor(sample_weight)
+            counted = tf.reshape(sample_weight, [tf.shape(sample_weight)[0], -1]) != 0
+            rows = tf.where(tf.reduce_any(counted, axis=-1))[:, 0]
+            labels, logits, unimodal, sample_weight = tf.nest.map_structure(
+                lambda tensor: tf.gather(tensor, rows), (labels, logits, unimodal, sample_weight)
+            )
+        self.compute_loss(inputs, labels, logits, sample_weight)
+        self._trackers.update_accuracy(unimodal, labels)
+        results = self.compute_metrics(inputs, labels, logits, sample_weight)
+        hidden = self._trackers.training_only
+        return {name: value for name, value in results.items() if name not in hidden}
+
+    @property
+    def metrics(self):
+        trackers = self._trackers.metrics if self._trackers else []
+        return super().metrics + trackers
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+            "encoders": {
+                name: keras.saving.serialize_keras_object(encoder)
+                for name, encoder in self.encoders.items()
+            },
+            "fusion": keras.saving.serialize_keras_object(self.fusion),
+            "modulation": keras.saving.serialize_keras_object(self.modulation),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for key in ("encoders", "fusion", "modulation"):
+            config[key] = _deserialize(config[key], custom_objects)
+        return cls(**config)
+
+    def _by_modality(self, inputs: Any) -> dict[str, tf.Tensor]:
+        names = list(self.encoders)
+        if isinstance(inputs, Mapping):
+            missing = [name for name in names if name not in inputs]
+            if missing:
+                raise ValueError(
+                    f"Inputs must have the modalities {names}. Received: {sorted(inputs)}."
+                )
+            return {name: inputs[name] for name in names}
+        if not isinstance(inputs, Sequence) or len(inputs) != len(names):
+            received = f"{len(inputs)} tensors" if isinstance(inputs, Sequence) else "one tensor"
+            raise ValueError(
+                f"Inputs must be a dictionary of the modalities {names}, or a list in that order. "
+                f"Received: {received}."
+            )
+        return dict(zip(names, inputs, strict=True))
+
+    def _regularization_loss(self) -> tf.Tensor | None:
+        """Returns this replica's share of `self.losses`, as it stands in the total loss."""
+        if self.modulation is None or not self.losses:
+            return None
+        losses = [tf.cast(loss, tf.float32) for loss in self.losses]
+        return tf.nn.scale_regularization_loss(tf.add_n(losses))
+
+    def _gradients(self, loss, variables, tape) -> list[tf.Tensor | None]:
+        """Returns the gradients, unscaled where the optimiser scales the loss."""
+        optimizer = self.optimizer
+        if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
+            compute_gradients = optimizer._compute_gradients
+        else:
+            compute_gradients = optimizer.compute_gradients
+        return [gradient for gradient, _ in compute_gradients(loss, variables, tape=tape)]
+
+    def _apply(self, gradients_and_variables) -> None:
+        """Updates the variables by gradients that are already summed over replicas."""
+        if isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
+            already_summed = {"experimental_aggregate_gradients": False}
+        else:
+            already_summed = {"skip_gradients_aggregation": True}
+        self.optimizer.apply_gradients(gradients_and_variables, **already_summed)
+
+    def _global_scores(self, unimodal, labels, sample_weight) -> dict[str, tf.Tensor]:
+        """Returns each modality's score on the global batch."""
+        scores = [true_class_scores(part, labels, sample_weight) for part in unimodal.values()]
+        # One vector costs one collective, whatever the number of modalities.
+        scores = _sum_over_replicas([tf.stack(scores)])[0]
+        return dict(zip(unimodal, tf.unstack(scores, num=len(unimodal)), strict=True))
+
+    def _coefficients(self, ratios) -> dict[str, tf.Tensor]:
+        """Returns the coefficients in force: 1 outside the window and for a frozen modality."""
+        active = self.modulation.is_active(self.epoch)
+        branches = self.branches
+        return {
+            name: tf.where(active, value, 1.0) if branches[name] else tf.ones([])
+            for name, value in self.modulation.coefficients(ratios).items()
+        }
+
+    def _modulate(self, gradients, penalties, coefficients, variables) -> list[tf.Tensor | None]:
+        """Returns the gradients to apply.
+
+        Args:
+          gradients: Of the total loss, on this replica.
+          penalties: The part of them that comes from regularisation and is not modulated, or Nones.
+          coefficients: Of each modality.
+          variables: The trainable variables.
+        """
+        owners = modulated_names(self.branches, self.modulation.accepts)
+        per_variable = [
+            coefficients[owners[id(variable)]] if id(variable) in owners else None
+            for variable in variables
+        ]
+        gradients = [
+            tf.convert_to_tensor(gradient)
+            if coefficient is not None and isinstance(gradient, tf.IndexedSlices)
+            else gradient
+            for gradient, coefficient in zip(gradients, per_variable, strict=True)
+        ]
+        summed = _sum_over_replicas([*gradients, *penalties])
+        gradients, penalties = summed[: len(gradients)], summed[len(gradients) :]
+        # A branch of `tf.cond` holds no None and no sparse gradient, so the rest stays outside.
+        chosen = [i for i, c in enumerate(per_variable) if c is not None and gradients[i] is not None]
+
+        def modulated():
+            data = [
+                gradient if penalty is None or index not in chosen else gradient - penalty
+                for index, (gradient, penalty) in enumerate(zip(gradients, penalties, strict=True))
+            ]
+            data = self.modulation.modulate(data, per_variable, self.optimizer.iterations)
+            return [
+                data[i] if penalties[i] is None else data[i] + penalties[i] for i in chosen
+            ]
+
+        active = self.modulation.is_active(self.epoch)
+        values = tf.cond(active, modulated, lambda: [tf.identity(gradients[i]) for i in chosen])
+        result = list(gradients)
+        for index, value in zip(chosen, values, strict=True):
+            result[index] = value
+        return result
+
+
+def _sum_over_replicas(values: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Returns the sums over replicas, by one collective for the whole list."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return values
+    present = [value for value in values if value is not None]
+    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
+    return [None if value is None else next(sums) for value in values]
+
+
+def _require_encoders(encoders: Any, fusion: Any) -> None:
+    if not isinstance(encoders, Mapping) or len(encoders) < 2:
+        received = list(encoders) if isinstance(encoders, Mapping) else encoders
+        raise ValueError(
+            "`encoders` must be a dictionary of at least two modalities. "
+            f"Received: encoders={received!r}."
+        )
+    for name, encoder in encoders.items():
+        if not isinstance(encoder, keras.layers.Layer):
+            raise ValueError(
+                "Every encoder must be a keras.Model or a layer. "
+                f"Received: {type(encoder).__name__} for {name!r}."
+            )
+    if not isinstance(fusion, keras.layers.Layer):
+        raise ValueError(
+            "`fusion` must be a layer such as ogm_tf.fusion.Concat(num_classes=6). "
+            f"Received: fusion={fusion!r}."
+        )
+
+
+def _require_logits(loss: Any) -> None:
+    """Refuses a loss that takes probabilities: the scores are softmaxes of logits."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    from_logits = None
+    if isinstance(loss, keras.losses.Loss):
+        from_logits = loss.get_config().get("from_logits")
+    elif callable(loss):
+        parameter = inspect.signature(loss).parameters.get("from_logits")
+        from_logits = None if parameter is None else parameter.default
+    if from_logits is False:
+        name = getattr(loss, "name", None) or getattr(loss, "__name__", repr(loss))
+        raise ValueError(
+            "The loss must take logits: pass it with from_logits=True. "
+            f"Received: {name} with from_logits=False."
+        )
+
+
+def _deserialize(value: Any, custom_objects: Any) -> Any:
+    if isinstance(value, dict) and "class_name" not in value:
+        return {name: _deserialize(item, custom_objects) for name, item in value.items()}
+    return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
