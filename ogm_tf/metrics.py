@@ -24,12 +24,13 @@ class ModalityTrackers:
         self.score = {n: keras.metrics.Mean(name=f"{n}_score") for n in names}
         self.ratio = {n: keras.metrics.Mean(name=f"{n}_ratio") for n in names}
         self.coefficient = {n: keras.metrics.Mean(name=f"{n}_coefficient") for n in names}
+        self.counted_loss = keras.metrics.Mean(name="counted_loss")
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Every tracker."""
         groups = (self.accuracy, self.score, self.ratio, self.coefficient)
-        return [metric for group in groups for metric in group.values()]
+        return [*(metric for group in groups for metric in group.values()), self.counted_loss]
 
     @property
     def training_only(self) -> frozenset[str]:

@@ -159,6 +159,11 @@ class OGMModel(keras.Model):
         with self.distribute_strategy.scope():
             self._trackers = ModalityTrackers(tuple(self.branches))
 
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built and not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
+            self.optimizer.build(self.trainable_variables)
+
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
@@ -203,18 +208,28 @@ class OGMModel(keras.Model):
         """One step of evaluation over the rows of non-zero sample weight."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         logits, unimodal = self(inputs, training=False, unimodal=True)
+        counted = None
         if sample_weight is not None:
-            sample_weight = tf.convert_to_tensor(sample_weight)
-            counted = tf.reshape(sample_weight, [tf.shape(sample_weight)[0], -1]) != 0
-            rows = tf.where(tf.reduce_any(counted, axis=-1))[:, 0]
-            labels, logits, unimodal, sample_weight = tf.nest.map_structure(
-                lambda tensor: tf.gather(tensor, rows), (labels, logits, unimodal, sample_weight)
-            )
-        self.compute_loss(inputs, labels, logits, sample_weight)
-        self._trackers.update_accuracy(unimodal, labels)
+            counted = tf.cast(tf.convert_to_tensor(sample_weight) != 0, tf.float32)
+            counted = tf.reshape(counted, [-1, *[1] * (logits.shape.rank - 2)])
+            # Keras' losses and unweighted metrics average over what a mask leaves in.
+            logits._keras_mask = counted
+        loss = self.compute_loss(inputs, labels, logits, sample_weight)
+        self._trackers.update_accuracy(unimodal, labels, counted)
         results = self.compute_metrics(inputs, labels, logits, sample_weight)
+        if counted is not None:
+            # Keras' own mean over batches weighs a batch by all its rows.
+            loss *= self.distribute_strategy.num_replicas_in_sync
+            self._trackers.counted_loss.update_state(loss, tf.reduce_sum(counted))
+            results["loss"] = self._trackers.counted_loss.result()
         hidden = self._trackers.training_only
         return {name: value for name, value in results.items() if name not in hidden}
+
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        if self._trackers:
+            results.pop(self._trackers.counted_loss.name, None)
+        return results
 
     @property
     def metrics(self):

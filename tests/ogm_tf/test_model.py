@@ -26,13 +26,18 @@ def logits_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def build(modulation=None, fusion="Concat", regularizer=None, names=("visual", "audio"), seed=1):
-    keras.utils.set_random_seed(seed)
-    return ogm_tf.OGMModel(
+def build(
+    modulation=None, fusion="Concat", regularizer=None, names=("visual", "audio"), called=True
+):
+    keras.utils.set_random_seed(1)
+    model = ogm_tf.OGMModel(
         encoders={name: encoder(name, regularizer=regularizer) for name in names},
         fusion=getattr(ogm_tf.fusion, fusion)(num_classes=CLASSES),
         modulation=modulation,
     )
+    if called:
+        model({name: tf.zeros([1, 6]) for name in names})
+    return model
 
 
 def compiled(model, optimizer=None, **kwargs):
@@ -56,15 +61,12 @@ def dataset(steps=5, batch=BATCH, **kwargs):
     return tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(batch, drop_remainder=True)
 
 
-def plain_twin(model):
-    """A functional keras.Model of the same layers and weights, without anything of ours."""
-    keras.utils.set_random_seed(1)
-    twin = build(None, type(model.fusion).__name__)
-    inputs = {name: keras.Input((6,), name=name) for name in twin.encoders}
+def plain_twin():
+    """The same layers and weights as `build()`, and a functional keras.Model over them."""
+    twin = build()
+    inputs = {name: keras.Input((6,)) for name in twin.encoders}
     features = [twin.encoders[name](inputs[name]) for name in twin.encoders]
-    plain = keras.Model(inputs, twin.fusion(features)[0])
-    plain.set_weights(model.get_weights())
-    return plain
+    return twin, keras.Model(inputs, twin.fusion(features)[0])
 
 
 def ahead_by_hand(model, inputs, labels, alpha):
@@ -135,13 +137,12 @@ def test_history_holds_every_tracker():
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_off_or_outside_the_window_equals_plain_keras_exactly(modulation, optimizer):
     model = build(modulation)
-    model(data()[0])
-    plain = plain_twin(model)
+    twin, plain = plain_twin()
     for network in (model, plain):
         compiled(network, keras.optimizers.get(optimizer))
         network.fit(dataset(), verbose=0)
     assert int(model.optimizer.iterations) == 5
-    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
+    for ours, theirs in zip(model.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -429,7 +430,7 @@ def test_a_reloaded_model_continues_to_the_same_weights(tmp_path, optimizer):
 
 
 def test_unimodal_logits_before_the_first_call():
-    parts = build().unimodal_logits(data()[0])
+    parts = build(called=False).unimodal_logits(data()[0])
     assert {name: part.shape for name, part in parts.items()} == {
         "visual": (BATCH, CLASSES),
         "audio": (BATCH, CLASSES),
@@ -482,9 +483,9 @@ def test_clear_errors():
     with pytest.raises(TypeError, match="`modulation` must be.*Received: modulation='ogm'"):
         build("ogm")
     with pytest.raises(ValueError, match="\\['visual', 'audio'\\]. Received: \\['audio'\\]"):
-        build()({"audio": inputs["audio"]})
+        build(called=False)({"audio": inputs["audio"]})
     with pytest.raises(ValueError, match="list in that order. Received: 1 tensors"):
-        build()([inputs["audio"]])
+        build(called=False)([inputs["audio"]])
     conv = compiled(build(ogm_tf.OGM(0.5, variables="conv")))
     with pytest.raises(ValueError, match="'visual' owns 4 trainable variables"):
         conv.fit(inputs, labels, verbose=0)
