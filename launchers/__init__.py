@@ -1,0 +1,1 @@
+"""Programs: flags become one frozen configuration, which becomes one call of a library."""

@@ -1,0 +1,90 @@
+"""How good a trained run is on one split of its records.
+
+  python -m launchers.evaluate --run_dir=runs/mine --split=test
+
+Prints the metrics and adds them to the run's metrics.json, under the split's name, or, with white
+noise mixed into the sound (--audio_noise_snr_db=20,5,0), under <split>_snr_<dB>db.
+"""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from input_pipelines import dataset
+from launchers.runs import RunFolder
+from launchers.settings import LauncherSettings, launch, positive, setting
+from ogm_tf import OGMModel
+from ogm_tf.metrics import mean_average_precision
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings(LauncherSettings):
+    """Settings of `evaluate`."""
+
+    run_dir: str = setting(dataclasses.MISSING, "Folder of a run that `train` wrote.")
+    split: str = setting("test", "Of the records.", choices=("train", "validation", "test"))
+    audio_noise_snr_db: tuple[float, ...] = setting(
+        (), "Signal-to-noise ratios of white noise, dB, with commas; by default no noise is mixed."
+    )
+    batch_size: int = positive(64, "Clips at a time.")
+
+
+def run(settings: EvaluateSettings) -> dict[str, dict[str, float]]:
+    """Evaluates a run's best model and returns what it wrote: `{split name: metrics}`."""
+    folder = RunFolder(pathlib.Path(settings.run_dir))
+    config = folder.read_config()
+    model = folder.load_best()
+    results = {}
+    for snr_db in settings.audio_noise_snr_db or (None,):
+        data = dataset.eval_dataset(
+            config["records_dir"],
+            settings.split,
+            settings.batch_size,
+            audio_noise_snr_db=snr_db,
+            removed=config["remove_modality"],
+        )
+        name = metrics_name(settings.split, snr_db)
+        results[name] = evaluate(model, data.dataset)
+        folder.add_metrics(name, results[name])
+        logging.info("%s: %s", name, ", ".join(f"{k} {v:.3f}" for k, v in results[name].items()))
+    return results
+
+
+def metrics_name(split: str, snr_db: float | None) -> str:
+    """Returns the key of a split's metrics, such as "test" or "test_snr_-5db"."""
+    return split if snr_db is None else f"{split}_snr_{snr_db:g}db"
+
+
+def evaluate(model: OGMModel, batches: tf.data.Dataset) -> dict[str, float]:
+    """Returns loss, accuracy and mean average precision, fused and of each modality.
+
+    Args:
+      model: A trained model.
+      batches: Of (inputs, labels, weights); rows of weight 0 are padding.
+    """
+    forward = tf.function(lambda inputs: model(inputs, training=False, unimodal=True))
+    labels, outputs = [], {}
+    for inputs, batch_labels, weights in batches:
+        counted = weights.numpy() != 0
+        labels.append(batch_labels.numpy()[counted])
+        fused, unimodal = forward(inputs)
+        for prefix, logits in {"": fused, **{f"{n}_": part for n, part in unimodal.items()}}.items():
+            outputs.setdefault(prefix, []).append(logits.numpy()[counted])
+    labels = np.concatenate(labels)
+    fused = np.concatenate(outputs[""])
+    loss = keras.losses.sparse_categorical_crossentropy(labels, fused, from_logits=True)
+    result = {"loss": float(np.mean(loss))}
+    for prefix, logits in outputs.items():
+        logits = np.concatenate(logits)
+        result[f"{prefix}accuracy"] = float(np.mean(logits.argmax(-1) == labels))
+        probabilities = tf.nn.softmax(logits).numpy()
+        result[f"{prefix}mean_average_precision"] = mean_average_precision(probabilities, labels)
+    return result
+
+
+if __name__ == "__main__":
+    launch(EvaluateSettings, run)

@@ -1,0 +1,72 @@
+"""The model that the settings of a run and the index of its records describe."""
+
+import keras
+
+import ogm_tf
+from input_pipelines.records import Index
+from launchers.training import TrainSettings
+
+_FUSIONS = {
+    "concat": ogm_tf.fusion.Concat,
+    "sum": ogm_tf.fusion.Sum,
+    "film": ogm_tf.fusion.FiLM,
+    "gated": ogm_tf.fusion.Gated,
+}
+
+
+def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
+    """Returns the compiled model of a run.
+
+    Args:
+      settings: Of the run.
+      index: Of its records: input shapes and classes.
+    """
+    shapes = {"audio": index.settings.audio_shape, "visual": index.settings.visual_shape}
+    model = ogm_tf.OGMModel(
+        encoders={name: _encoder(settings, shape, name) for name, shape in shapes.items()},
+        fusion=_FUSIONS[settings.fusion](num_classes=len(index.class_names)),
+        modulation=_modulation(settings),
+    )
+    model({name: keras.backend.zeros((1, *shape)) for name, shape in shapes.items()})
+    model.compile(
+        optimizer=_optimizer(settings),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=settings.jit_compile,
+    )
+    return model
+
+
+def _encoder(settings: TrainSettings, shape: tuple[int, ...], name: str) -> keras.Model:
+    width = settings.encoder_width
+    if settings.encoder == "resnet18":
+        return ogm_tf.encoders.resnet18(shape, name=name, width=width or 64)
+    width = width or 16
+    channels = (width, 2 * width, 4 * width, 8 * width)
+    return ogm_tf.encoders.small_cnn(shape, name=name, channels=channels)
+
+
+def _modulation(settings: TrainSettings) -> ogm_tf.OGM | None:
+    arguments = {
+        "alpha": settings.alpha,
+        "start_epoch": settings.modulation_start_epoch,
+        "end_epoch": settings.modulation_end_epoch,
+        "variables": settings.modulation_variables,
+        "rule": settings.modulation_rule,
+    }
+    if settings.modulation == "ogm":
+        return ogm_tf.OGM(**arguments)
+    if settings.modulation == "ogm_ge":
+        return ogm_tf.OGMGE(**arguments, seed=settings.seed)
+    return None
+
+
+def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
+    arguments = {"learning_rate": settings.learning_rate}
+    weight_decay = settings.weight_decay
+    if settings.optimizer.lower() == "sgd":
+        arguments["momentum"] = settings.momentum
+        weight_decay = 1e-4 if weight_decay is None else weight_decay
+    if weight_decay is not None:
+        arguments["weight_decay"] = weight_decay
+    return ogm_tf.optimizers.get(settings.optimizer, **arguments)

@@ -1,0 +1,108 @@
+"""Compares trained runs on one page: tables, curves and example clips.
+
+  python -m launchers.report --run_dirs=runs/concat,runs/ogm,runs/ogm_ge --output_dir=reports/mine
+
+Writes index.html, which needs no other file and no network, and comparison.csv.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from input_pipelines import dataset, records
+from launchers.runs import RunFolder
+from launchers.settings import LauncherSettings, launch, not_negative, setting
+from ogm_tf import OGMModel
+from ogm_tf.analysis import report
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportSettings(LauncherSettings):
+    """Settings of `report`."""
+
+    run_dirs: tuple[str, ...] = setting((), "Folders of the runs to compare, with commas.")
+    output_dir: str = setting("reports", "Folder of the page.")
+    split: str = setting("test", "Split of the example clips.", choices=("validation", "test"))
+    num_examples: int = not_negative(4, "Number of example clips.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.run_dirs:
+            raise ValueError("--run_dirs must name at least one run. Received: none.")
+
+
+def run(settings: ReportSettings) -> pathlib.Path:
+    """Writes the page and returns its path."""
+    folders = [RunFolder(pathlib.Path(path)) for path in settings.run_dirs]
+    configs = [folder.read_config() for folder in folders]
+    models = {folder.path.name: folder.load_best() for folder in folders}
+    if len(models) < len(folders):
+        raise ValueError(
+            "The folders of --run_dirs must have different names. "
+            f"Received: run_dirs={','.join(settings.run_dirs)}."
+        )
+    indexes = [records.read_index(config["records_dir"]) for config in configs]
+    for folder, index in zip(folders, indexes, strict=True):
+        if (index.class_names, index.settings) != (indexes[0].class_names, indexes[0].settings):
+            raise ValueError(
+                "Runs are compared on records of the same classes and settings. Received: "
+                f"{folders[0].path} and {folder.path}, whose records differ."
+            )
+    summaries = [
+        report.RunSummary(
+            name=folder.path.name,
+            modulation=config["modulation"],
+            config=config,
+            history=folder.read_history(),
+            metrics=folder.read_metrics(),
+            best_epoch=folder.read_state()["best_epoch"],
+        )
+        for folder, config in zip(folders, configs, strict=True)
+    ]
+    clips = dataset.read_clips(configs[0]["records_dir"], settings.split, settings.num_examples)
+    page = report.write_report(
+        pathlib.Path(settings.output_dir),
+        summaries,
+        [_example(clip, models, indexes[0]) for clip in clips],
+        modalities=tuple(next(iter(models.values())).branches),
+        class_names=indexes[0].class_names,
+    )
+    logging.info("Wrote %s.", page)
+    return page
+
+
+def _example(
+    clip: dataset.Example, models: dict[str, OGMModel], index: records.Index
+) -> report.ClipExample:
+    """Returns a clip with what every run says of it."""
+    inputs = {name: tf.expand_dims(value, 0) for name, value in clip.inputs.items()}
+    predictions = {}
+    for name, model in models.items():
+        logits, unimodal = model(inputs, training=False, unimodal=True)
+        answers = {"fused": logits, **unimodal}
+        predictions[name] = {
+            modality: _answer(answer[0].numpy(), index.class_names)
+            for modality, answer in answers.items()
+        }
+    return report.ClipExample(
+        clip_id=clip.clip_id,
+        label=clip.label,
+        frames=clip.frames,
+        spectrogram=np.asarray(clip.inputs["audio"])[..., 0],
+        sample_rate_hz=index.settings.audio.sample_rate_hz,
+        hop_length=index.settings.audio.hop_length,
+        predictions=predictions,
+        waveform=clip.waveform,
+    )
+
+
+def _answer(logits: np.ndarray, class_names: tuple[str, ...]) -> tuple[str, float]:
+    probabilities = tf.nn.softmax(logits).numpy()
+    return class_names[int(probabilities.argmax())], float(probabilities.max())
+
+
+if __name__ == "__main__":
+    launch(ReportSettings, run)

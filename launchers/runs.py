@@ -1,0 +1,168 @@
+"""The folder of one training run: its settings, history, metrics and checkpoints."""
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+_CONFIG, _HISTORY, _METRICS, _STATE = "config.json", "history.csv", "metrics.json", "state.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of a run; every file appears whole or not at all.
+
+    Args:
+      path: The run's folder.
+    """
+
+    path: pathlib.Path
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_model(self) -> pathlib.Path:
+        """The model of the best epoch, a `.keras` file."""
+        return self.checkpoints / "best.keras"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """Folder of TensorBoard's logs."""
+        return self.path / "tensorboard"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process.
+
+        Raises:
+          RuntimeError: where another run holds it.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RuntimeError(
+                    f"A run folder must be used by one run at a time. Received: {self.path}, in "
+                    "use."
+                ) from error
+            yield
+
+    def keep_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the settings, or compares them with those of the run that is resumed.
+
+        Raises:
+          ValueError: where a setting differs; it is named.
+        """
+        path = self.path / _CONFIG
+        config = json.loads(json.dumps(config))
+        if not path.exists():
+            write_json(path, config)
+            return
+        previous = json.loads(path.read_text())
+        changed = [
+            f"{name} was {previous.get(name)!r} and is {config.get(name)!r}"
+            for name in sorted(previous.keys() | config.keys())
+            if previous.get(name) != config.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                "A run must be resumed with its own settings; choose another --output_dir for "
+                f"others. Received: {'; '.join(changed)}."
+            )
+
+    def read_config(self) -> dict[str, Any]:
+        """Returns the settings of the run.
+
+        Raises:
+          FileNotFoundError: where the folder holds no run.
+        """
+        path = self.path / _CONFIG
+        if not path.exists():
+            raise FileNotFoundError(
+                f"A run folder must hold {_CONFIG}; `python -m launchers.train` makes one. "
+                f"Received: {self.path}."
+            )
+        return json.loads(path.read_text())
+
+    def read_history(self) -> dict[str, list[float]]:
+        """Returns the columns of the history: one value an epoch."""
+        path = self.path / _HISTORY
+        if not path.exists():
+            return {}
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+
+    def write_history(self, history: Mapping[str, list[float]]) -> None:
+        """Writes the columns of the history, the epoch first."""
+        with _replacing(self.path / _HISTORY) as partial, open(partial, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(history)
+            writer.writerows(zip(*history.values(), strict=True))
+
+    def read_metrics(self) -> dict[str, dict[str, float]]:
+        """Returns the metrics of every split that has been evaluated."""
+        path = self.path / _METRICS
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def add_metrics(self, name: str, values: Mapping[str, float]) -> None:
+        """Adds or replaces the metrics of one split."""
+        write_json(self.path / _METRICS, {**self.read_metrics(), name: dict(values)})
+
+    def read_state(self) -> dict[str, Any]:
+        """Returns how far the run has come: `epoch` (done), `best_epoch`, `checkpoint`."""
+        path = self.path / _STATE
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Writes how far the run has come."""
+        write_json(self.path / _STATE, state)
+
+    def save_model(self, model: keras.Model, name: str) -> pathlib.Path:
+        """Writes a whole model, optimiser included, under `checkpoints/`."""
+        path = self.checkpoints / name
+        with _replacing(path) as partial:
+            model.save(partial)
+        return path
+
+    def load_best(self) -> keras.Model:
+        """Returns the model of the best epoch.
+
+        Raises:
+          FileNotFoundError: where no epoch has finished yet.
+        """
+        self.read_config()
+        if not self.best_model.exists():
+            raise FileNotFoundError(
+                "A run must have finished an epoch before its model is used. "
+                f"Received: {self.path}, without {self.best_model.name}."
+            )
+        return keras.models.load_model(self.best_model)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a JSON file that appears whole or not at all."""
+    with _replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a temporary name beside `path`, with its suffix, and renames it at the end."""
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

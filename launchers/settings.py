@@ -1,0 +1,161 @@
+"""Settings of the launchers: one frozen dataclass each, from which its flags are made.
+
+A field says its rule where it says its default, so that a flag, a call from a test and a run folder
+read back from disk are checked by the same words.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    rule: str | None = None,
+    holds: Callable[[Any], bool] | None = None,
+) -> Any:
+    """Returns a dataclass field that is also a flag.
+
+    Args:
+      default: Of the field; `dataclasses.MISSING` makes it required.
+      help: Of the flag.
+      choices: The values allowed, if they are few.
+      rule: What the value must be, in words that follow "must be".
+      holds: Whether a value that is not None follows the rule.
+    """
+    metadata = {"help": help, "choices": choices, "rule": rule, "holds": holds}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def positive(default: Any, help: str) -> Any:
+    """Returns a field whose value is > 0."""
+    return setting(default, help, rule="> 0", holds=lambda value: value > 0)
+
+
+def not_negative(default: Any, help: str) -> Any:
+    """Returns a field whose value is >= 0."""
+    return setting(default, help, rule=">= 0", holds=lambda value: value >= 0)
+
+
+def fraction(default: Any, help: str) -> Any:
+    """Returns a field whose value is in [0, 1)."""
+    return setting(default, help, rule="in [0, 1)", holds=lambda value: 0 <= value < 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LauncherSettings:
+    """Base of the settings of a launcher; checks every field's rule.
+
+    Raises:
+      ValueError: where a value breaks its rule; an unknown name lists the known ones.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            choices, holds = field.metadata["choices"], field.metadata["holds"]
+            if value is None:
+                continue
+            if choices and value not in choices:
+                rule = f"one of {', '.join(choices)}"
+            elif holds and not holds(value):
+                rule = field.metadata["rule"]
+            else:
+                continue
+            raise ValueError(f"--{field.name} must be {rule}. Received: {field.name}={value!r}.")
+
+
+def define_flags(
+    settings_class: type[LauncherSettings], flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """Defines one absl flag for every field of a launcher's settings."""
+    for field in dataclasses.fields(settings_class):
+        required = field.default is dataclasses.MISSING
+        default = None if required else field.default
+        help = field.metadata["help"]
+        if field.metadata["choices"]:
+            help = f"{help} One of: {', '.join(field.metadata['choices'])}."
+        kind = _kind(field.type)
+        if kind is bool:
+            flags.DEFINE_bool(field.name, default, help, flag_values)
+        elif kind is tuple:
+            items = [str(item) for item in default or ()]
+            flags.DEFINE_list(field.name, items, help, flag_values)
+        else:
+            define = {int: flags.DEFINE_integer, float: flags.DEFINE_float}.get(
+                kind, flags.DEFINE_string
+            )
+            define(field.name, default, help, flag_values=flag_values, required=required)
+
+
+def from_flags(
+    settings_class: type[LauncherSettings],
+    flag_values: flags.FlagValues = flags.FLAGS,
+    **overrides: Any,
+) -> LauncherSettings:
+    """Returns the settings the parsed flags describe.
+
+    Args:
+      settings_class: Of the launcher.
+      flag_values: Parsed.
+      **overrides: Fields whose flags do not count.
+
+    Raises:
+      ValueError: where a flag's value breaks its rule.
+    """
+    values = {}
+    for field in dataclasses.fields(settings_class):
+        value = flag_values[field.name].value
+        if _kind(field.type) is tuple:
+            item = typing.get_args(field.type)[0]
+            try:
+                value = tuple(item(text) for text in value or ())
+            except ValueError as error:
+                raise ValueError(
+                    f"--{field.name} must be a list of numbers with commas. "
+                    f"Received: {field.name}={','.join(value)}."
+                ) from error
+        values[field.name] = value
+    return settings_class(**values | overrides)
+
+
+def launch(settings_class: type[LauncherSettings], run: Callable[[Any], Any]) -> None:
+    """Runs a launcher as a program: flags to settings, settings to `run`.
+
+    An error of the user's ends the program with its one sentence and exit code 1; the traceback is
+    shown with `--verbosity=1`.
+
+    Args:
+      settings_class: Of the launcher.
+      run: Takes the settings.
+    """
+    define_flags(settings_class)
+
+    def main(arguments):
+        if len(arguments) > 1:
+            raise app.UsageError(f"Everything is a flag. Received: {' '.join(arguments[1:])}.")
+        try:
+            run(from_flags(settings_class))
+        except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
+            if logging.get_verbosity() >= logging.DEBUG:
+                raise
+            logging.error("%s", error)
+            raise SystemExit(1) from error
+
+    app.run(main)
+
+
+def _kind(annotation: Any) -> type:
+    """Returns bool, int, float, str or tuple of an annotation such as `int | None`."""
+    if typing.get_origin(annotation) is types.UnionType:
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    return typing.get_origin(annotation) or annotation

@@ -1,0 +1,76 @@
+"""Settings of a training run."""
+
+import dataclasses
+
+from launchers.settings import LauncherSettings, not_negative, positive, setting
+
+ENCODERS = ("resnet18", "small_cnn")
+FUSIONS = ("concat", "sum", "film", "gated")
+MODULATIONS = ("none", "ogm", "ogm_ge")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+STRATEGIES = ("default", "mirrored")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings(LauncherSettings):
+    """Settings of `train`. The defaults are the paper's, but for alpha, which it tunes."""
+
+    records_dir: str = setting(dataclasses.MISSING, "Folder that `prepare` wrote.")
+    output_dir: str = setting(dataclasses.MISSING, "Folder of the run.")
+    encoder: str = setting("resnet18", "Network of each modality.", choices=ENCODERS)
+    encoder_width: int | None = positive(
+        None, "Channels of an encoder's first stage; by default 64 (resnet18) or 16 (small_cnn)."
+    )
+    fusion: str = setting("concat", "Head that joins the modalities.", choices=FUSIONS)
+    modulation: str = setting("none", "Balancing of the gradients.", choices=MODULATIONS)
+    alpha: float = not_negative(0.5, "Strength of the modulation.")
+    modulation_start_epoch: int = not_negative(0, "First epoch that is modulated.")
+    modulation_end_epoch: int | None = not_negative(
+        None, "Last epoch that is modulated, included; by default the last of the run."
+    )
+    modulation_variables: str = setting(
+        "kernels", "Variables of an encoder that are modulated.", choices=("kernels", "conv", "all")
+    )
+    modulation_rule: str = setting(
+        "tanh", "Rule of the coefficient.", choices=("tanh", "continuous", "tpami")
+    )
+    epochs: int = positive(100, "Passes over the training clips.")
+    batch_size: int = positive(64, "Clips in a step, over all devices.")
+    optimizer: str = setting("sgd", "Name of an optimiser; see ogm_tf.optimizers.get.")
+    learning_rate: float = positive(1e-3, "Of the optimiser.")
+    momentum: float = setting(0.9, "Of SGD.", rule="in [0, 1)", holds=lambda value: 0 <= value < 1)
+    weight_decay: float | None = not_negative(
+        None, "By default 1e-4 for SGD, coupled as in PyTorch, and none for other optimisers."
+    )
+    lr_decay_epochs: tuple[int, ...] = setting(
+        (70,), "Epochs, with commas, that multiply the learning rate by --lr_decay_rate.",
+        rule="epochs >= 1", holds=lambda value: all(epoch >= 1 for epoch in value),
+    )  # fmt: skip
+    lr_decay_rate: float = positive(0.1, "Factor of the learning rate at each decay.")
+    audio_noise_snr_db: float | None = setting(
+        None, "White noise mixed into the sound of training and validation, dB; default none."
+    )
+    remove_modality: str | None = setting(
+        None, "A modality whose input is replaced by zeros.", choices=("audio", "visual")
+    )
+    strategy: str = setting("default", "One device, or all of this machine.", choices=STRATEGIES)
+    precision: str = setting("float32", "Of the computation.", choices=PRECISIONS)
+    jit_compile: bool = setting(False, "Whether XLA compiles the step; on one device.")
+    seed: int = setting(
+        0, "Of weights, order, augmentation and noise.",
+        rule="in [0, 2**31)", holds=lambda value: 0 <= value < 2**31,
+    )  # fmt: skip
+
+    def __post_init__(self):
+        super().__post_init__()
+        end = self.modulation_end_epoch
+        if end is not None and end < self.modulation_start_epoch:
+            raise ValueError(
+                "--modulation_end_epoch must not lie before --modulation_start_epoch. Received: "
+                f"{end} and {self.modulation_start_epoch}."
+            )
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Returns the learning rate of an epoch, from 0."""
+        drops = sum(epoch >= drop for drop in self.lr_decay_epochs)
+        return self.learning_rate * self.lr_decay_rate**drops
