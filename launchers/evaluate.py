@@ -2,11 +2,13 @@
 
   python -m launchers.evaluate --run_dir=runs/mine --split=test
 
-Prints the metrics and adds them to the run's metrics.json, under the split's name, or, with white
-noise mixed into the sound (--audio_noise_snr_db=20,5,0), under <split>_snr_<dB>db.
+Prints the metrics and adds them to the run's metrics.json, under the split's name: with the noise in
+the sound that the run was trained with, if any. At noise levels of your own, such as
+--audio_noise_snr_db=20,5,0 (inf for none), it adds them under <split>_snr_<dB>db instead.
 """
 
 import dataclasses
+import math
 import pathlib
 
 import keras
@@ -28,7 +30,7 @@ class EvaluateSettings(LauncherSettings):
     run_dir: str = setting(dataclasses.MISSING, "Folder of a run that `train` wrote.")
     split: str = setting("test", "Of the records.", choices=("train", "validation", "test"))
     audio_noise_snr_db: tuple[float, ...] = setting(
-        (), "Signal-to-noise ratios of white noise, dB, with commas; by default no noise is mixed."
+        (), "Signal-to-noise ratios of white noise, dB, with commas; by default the run's own."
     )
     batch_size: int = positive(64, "Clips at a time.")
 
@@ -38,25 +40,21 @@ def run(settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     folder = RunFolder(pathlib.Path(settings.run_dir))
     config = folder.read_config()
     model = folder.load_best()
+    own = {settings.split: config["audio_noise_snr_db"]}
+    levels = {f"{settings.split}_snr_{snr:g}db": snr for snr in settings.audio_noise_snr_db} or own
     results = {}
-    for snr_db in settings.audio_noise_snr_db or (None,):
+    for name, snr_db in levels.items():
         data = dataset.eval_dataset(
             config["records_dir"],
             settings.split,
             settings.batch_size,
-            audio_noise_snr_db=snr_db,
+            audio_noise_snr_db=None if snr_db == math.inf else snr_db,
             removed=config["remove_modality"],
         )
-        name = metrics_name(settings.split, snr_db)
         results[name] = evaluate(model, data.dataset)
         folder.add_metrics(name, results[name])
         logging.info("%s: %s", name, ", ".join(f"{k} {v:.3f}" for k, v in results[name].items()))
     return results
-
-
-def metrics_name(split: str, snr_db: float | None) -> str:
-    """Returns the key of a split's metrics, such as "test" or "test_snr_-5db"."""
-    return split if snr_db is None else f"{split}_snr_{snr_db:g}db"
 
 
 def evaluate(model: OGMModel, batches: tf.data.Dataset) -> dict[str, float]:

@@ -32,6 +32,7 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
         optimizer=_optimizer(settings),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        weighted_metrics=[],
         jit_compile=settings.jit_compile,
     )
     return model

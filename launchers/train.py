@@ -15,7 +15,6 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-import ogm_tf
 from input_pipelines import dataset, records
 from launchers import evaluate
 from launchers.networks import build_model
@@ -31,22 +30,13 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     folder = RunFolder(pathlib.Path(settings.output_dir))
     with folder.locked():
         folder.keep_config(dataclasses.asdict(settings))
-        epochs_done = folder.read_state().get("epoch", 0)
-        _train(settings, index, strategy, folder, epochs_done)
-        model = folder.load_best()
+        _train(settings, index, strategy, folder)
         for split in ("validation", "test"):
             if split in index.splits:
-                data = dataset.eval_dataset(
-                    settings.records_dir,
-                    split,
-                    settings.batch_size,
-                    removed=settings.remove_modality,
+                evaluate.run(
+                    evaluate.EvaluateSettings(settings.output_dir, split, (), settings.batch_size)
                 )
-                folder.add_metrics(split, evaluate.evaluate(model, data.dataset))
-        metrics = folder.read_metrics()
-    for split, values in metrics.items():
-        logging.info("%s: %s", split, ", ".join(f"{k} {v:.3f}" for k, v in values.items()))
-    return metrics
+        return folder.read_metrics()
 
 
 def _train(
@@ -54,8 +44,8 @@ def _train(
     index: records.Index,
     strategy: tf.distribute.Strategy,
     folder: RunFolder,
-    epochs_done: int,
 ) -> None:
+    epochs_done = folder.read_state().get("epoch", 0)
     if epochs_done >= settings.epochs:
         logging.info("%s has all its %d epochs already.", folder.path, settings.epochs)
         return

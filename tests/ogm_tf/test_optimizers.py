@@ -168,13 +168,13 @@ def test_adapter_follows_learning_rate_callbacks_and_keeps_the_rate(tmp_path):
 
 
 def test_adapter_takes_a_schedule():
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.02, 0.002])
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.02, 0.002])
     model = tiny_model(optimizers.get("lamb", learning_rate=schedule))
     copy = optimizers.get(keras.optimizers.serialize(model.optimizer))
     train(model)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.002)
     assert float(copy.learning_rate) == pytest.approx(0.02)
-    with pytest.raises(TypeError, match="Received: learning_rate=0.1"):
+    with pytest.raises(TypeError, match="not settable"):
         model.optimizer.learning_rate = 0.1
 
 
@@ -247,18 +247,10 @@ for name in ("sgd", "sgdw", "lamb"):
 """
 
 
-def test_two_replicas_equal_one():
-    # Logical devices can only be made before TensorFlow starts.
-    result = subprocess.run(
-        [sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-
-
-def test_importing_addons_is_silent():
-    script = "from ogm_tf import optimizers as o; o.get('lamb'); o.get('lazy-adam')"
-    command = [sys.executable, "-W", "error::UserWarning", "-c", script]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+def test_two_replicas_equal_one_and_addons_is_imported_silently():
+    # Logical devices can only be made before TensorFlow starts, hence another process.
+    command = [sys.executable, "-W", "error::UserWarning", "-c", TWO_REPLICAS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
 
 

@@ -1,0 +1,217 @@
+import fcntl
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from input_pipelines import manifest, preparation, records
+from input_pipelines.settings import ClipSettings, VideoSettings
+from tests.input_pipelines.media_files import tone, write_video
+
+SETTINGS = ClipSettings(window_s=0.2, video=VideoSettings(frames_per_second=10))
+# Two classes, told apart by the pitch of the tone; five clips of each: three to learn from.
+FREQUENCIES_HZ = {"high": 2000.0, "low": 500.0}
+SPLITS = ("train", "train", "train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def clips_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for label, frequency_hz in FREQUENCIES_HZ.items():
+        for index in range(len(SPLITS)):
+            path = folder / f"{label}{index}.mp4"
+            write_video(path, [30 + 30 * index] * 8, tone(0.32, frequency_hz), codec="mpeg4")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path, clips_folder):
+    """A folder with the ten clips, of which a test may spoil some, and their manifest."""
+    for path in clips_folder.iterdir():
+        os.link(path, tmp_path / path.name)
+    rows = [
+        {"clip_id": f"{label}{i}", "split": split, "label": label, "path": f"{label}{i}.mp4"}
+        for label in FREQUENCIES_HZ
+        for i, split in enumerate(SPLITS)
+    ]
+    manifest.write_manifest(tmp_path / "manifest.csv", rows)
+    return tmp_path
+
+
+def _spoil(data, *names):
+    for name in names:
+        (data / f"{name}.mp4").unlink()
+        (data / f"{name}.mp4").write_bytes(b"")
+
+
+def _prepare(data, output="records", **values):
+    values = {"num_workers": 1, "progress": False, "clips_per_shard": 2} | values
+    settings = values.pop("settings", SETTINGS)
+    return preparation.prepare(data / "manifest.csv", data / output, settings, **values)
+
+
+def _contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_records_hold_every_clip_once_in_the_order_of_hashes(data):
+    index = _prepare(data)
+    assert index == records.read_index(data / "records")
+    assert index.class_names == ("high", "low")
+    assert [split.num_clips for split in index.splits.values()] == [6, 2, 2]
+    assert index.splits["train"].class_counts == {"high": 3, "low": 3}
+    assert index.skipped == index.problems == ()
+    assert set(os.listdir(data / "records")) == {
+        "index.json",
+        *(f"train-0000{shard}-of-00003.tfrecord" for shard in range(3)),
+        "validation-00000-of-00001.tfrecord",
+        "test-00000-of-00001.tfrecord",
+    }
+    clip_ids = []
+    for shard in index.splits["train"].shards:
+        for example in tf.data.TFRecordDataset(str(data / "records" / shard.file)):
+            context, lists = tf.io.parse_single_sequence_example(
+                example, records.CONTEXT_FEATURES, records.SEQUENCE_FEATURES
+            )
+            clip_ids.append(context[records.MEDIA_ID].numpy().decode())
+            label = context[records.LABEL_STRING].numpy().decode()
+            assert index.class_names[int(context[records.LABEL_INDEX])] == label
+            assert lists[records.IMAGE_TIMESTAMP].numpy().tolist() == [40_000, 160_000, 240_000]
+            waveform = tf.io.decode_raw(context[records.WAVEFORM_PCM16], tf.int16).numpy()
+            # The loudest of the 50 Hz bins of 0.32 s is the tone's.
+            loudest = np.argmax(np.abs(np.fft.rfft(waveform))) * 16_000 / len(waveform)
+            assert loudest == pytest.approx(FREQUENCIES_HZ[label], abs=5)
+    expected = [f"{label}{i}" for label in FREQUENCIES_HZ for i in range(3)]
+    assert clip_ids == sorted(expected, key=manifest.clip_hash)
+
+
+def test_any_number_of_workers_gives_the_same_bytes(data):
+    _spoil(data, "low1")
+    one = _prepare(data, "one", max_bad_fraction=0.1)
+    two = _prepare(data, "two", max_bad_fraction=0.1, num_workers=2)
+    assert one == two and len(one.skipped) == 1
+    assert _contents(data / "one") == _contents(data / "two")
+    assert not multiprocessing.active_children()
+
+
+def test_bad_clips_are_left_out_counted_and_named(data, caplog):
+    _spoil(data, "low1")
+    (data / "high2.mp4").unlink()
+    index = _prepare(data, max_bad_fraction=0.2)
+    assert index.splits["train"].class_counts == {"high": 2, "low": 2}
+    assert {skip["clip_id"]: (skip["split"], skip["reason"]) for skip in index.skipped} == {
+        "low1": ("train", "low1.mp4: the file is empty"),
+        "high2": ("train", "high2.mp4: no such file"),
+    }
+    assert "Skipped clip low1: low1.mp4: the file is empty" in caplog.text
+    assert sum(shard.num_clips for shard in index.splits["train"].shards) == 4
+
+
+@pytest.mark.parametrize(
+    "spoiled, error, message",
+    [
+        (["low1"], RuntimeError, r"1 of 10 tried \(10 in all\). Received: max_bad_fraction=0.05"),
+        (["low3", "high3"], ValueError, "No clip of a split .* Received: split='validation'"),
+        (["low0", "low1", "low2"], ValueError, r"a class of the train split .* labels=\['low'\]"),
+    ],
+)
+@pytest.mark.parametrize("existing", [False, True])
+def test_failed_runs_leave_nothing(data, spoiled, error, message, existing):
+    _spoil(data, *spoiled)
+    output = data / "deep" / "records"
+    if existing:
+        output.mkdir(parents=True)
+        (output / "notes.txt").write_text("keep")
+    fraction = 0.05 if error is RuntimeError else 0.5
+    with pytest.raises(error, match=message) as raised:
+        _prepare(data, "deep/records", max_bad_fraction=fraction)
+    assert "the file is empty" in str(raised.value)
+    if existing:
+        assert os.listdir(output) == ["notes.txt"]
+    else:
+        assert not (data / "deep").exists()
+
+
+def test_finished_records_are_returned_or_refused(data):
+    index = _prepare(data)
+    before = {path: path.stat().st_mtime_ns for path in (data / "records").iterdir()}
+    assert _prepare(data, num_workers=2) == index
+    settings = ClipSettings(window_s=0.2, video=VideoSettings(frames_per_second=5))
+    with pytest.raises(ValueError, match=r"settings.video.frames_per_second \(10 there, 5 wanted"):
+        _prepare(data, settings=settings)
+    with pytest.raises(ValueError, match=r"max_duration_s \(60.0 there, 5.0 wanted\)"):
+        _prepare(data, max_duration_s=5.0)
+    with (data / "manifest.csv").open("a") as file:
+        file.write("more,train,low,low0.mp4\n")
+    with pytest.raises(ValueError, match="manifest_sha256"):
+        _prepare(data)
+    assert {path: path.stat().st_mtime_ns for path in (data / "records").iterdir()} == before
+
+
+def test_leftovers_of_a_broken_run_go_and_foreign_files_stay(data):
+    output = data / "records"
+    output.mkdir()
+    for name in ("train-00000-of-00003.tfrecord", "train-00007-of-00009.tfrecord",
+                 "test-00000-of-00001.tfrecord.77.tmp", "mine.tfrecord"):  # fmt: skip
+        (output / name).write_bytes(b"old")
+    index = _prepare(data)
+    assert (output / "mine.tfrecord").read_bytes() == b"old"
+    shards = {shard.file for split in index.splits.values() for shard in split.shards}
+    assert set(os.listdir(output)) == {"mine.tfrecord", "index.json"} | shards
+    assert (output / "train-00000-of-00003.tfrecord").stat().st_size > 100
+
+
+def test_validation_is_held_out_where_there_is_none(data):
+    text = (data / "manifest.csv").read_text().replace("validation", "train")
+    (data / "manifest.csv").write_text(text)
+    index = _prepare(data, validation_fraction=0.2)
+    held = index.splits["validation"].num_clips
+    assert held >= 1 and index.splits["train"].num_clips == 8 - held
+    assert "validation" not in _prepare(data, "other").splits
+
+
+def test_a_dead_worker_is_one_clear_error(data, monkeypatch):
+    encode = records.encode_example
+
+    def kill_workers(*arguments):
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+        return encode(*arguments)
+
+    monkeypatch.setattr(records, "encode_example", kill_workers)
+    monkeypatch.setattr("input_pipelines.workers._AHEAD", 1)
+    with pytest.raises(RuntimeError, match="worker process died .* Received: num_workers=2"):
+        _prepare(data, num_workers=2)
+    assert not (data / "records").exists()
+
+
+def test_a_folder_in_use_is_refused(data):
+    (data / "records").mkdir()
+    with (data / "records" / ".prepare.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="Another run .* Received: output_dir="):
+            _prepare(data)
+    assert _prepare(data).splits["train"].num_clips == 6
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"validation_fraction": 1.0},
+        {"max_bad_fraction": 1.5},
+        {"num_workers": 0},
+        {"clips_per_shard": 0},
+        {"max_duration_s": 0.0},
+        {"settings": {}},
+    ],
+)
+def test_arguments_are_checked_first(data, values):
+    with pytest.raises(ValueError, match=f"Received: {next(iter(values))}="):
+        _prepare(data, **values)
+    assert not (data / "records").exists()
+    (data / "file").write_text("")
+    with pytest.raises(ValueError, match="Received: output_dir="):
+        _prepare(data, "file")
