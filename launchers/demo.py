@@ -111,7 +111,7 @@ def _ask(saved_model: pathlib.Path, records_dir: pathlib.Path) -> None:
         waveform=tf.constant(clip.waveform[None]), frames=tf.constant(clip.frames[None])
     )
     names = records.read_index(records_dir).class_names
-    logging.info("Clip %s is %r.", clip.clip_id, clip.label)
+    logging.info("Clip %s is %r.", clip.clip_id, names[clip.label])
     logging.info("The SavedModel says %r:", answer["label"].numpy()[0].decode())
     for key, value in sorted(answer.items()):
         if key.endswith("probabilities"):

@@ -89,7 +89,7 @@ def _example(
         }
     return report.ClipExample(
         clip_id=clip.clip_id,
-        label=clip.label,
+        label=index.class_names[clip.label],
         frames=clip.frames,
         spectrogram=np.asarray(clip.inputs["audio"])[..., 0],
         sample_rate_hz=index.settings.audio.sample_rate_hz,

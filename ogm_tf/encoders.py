@@ -41,7 +41,7 @@ class AverageFrames(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
 class StackFrames(keras.layers.Layer):
-    """Stacks the frames on the channels: `[B, N, H, W, C]` to `[B, H, W, N * C]`, frame by frame."""
+    """Stacks the frames on the channels: `[B, N, H, W, C]` to `[B, H, W, N * C]`, in order."""
 
     def call(self, frames):
         num_frames, *_, channels = frames.shape[1:]
@@ -62,8 +62,8 @@ def resnet18(
     """ResNet-18 without its classifier, layer by layer as the OGM-GE authors' network.
 
     Convolutions pad on both sides as PyTorch's do (Keras' "same" does not, at stride 2); batch
-    normalisation has momentum 0.9 and epsilon 1e-5. With 1 input channel it has 11,170,240 trainable
-    parameters, with 3 it has 11,176,512; 20 of its kernels are convolutions.
+    normalisation has momentum 0.9 and epsilon 1e-5. It has 11,170,240 trainable parameters with 1
+    input channel and 11,176,512 with 3, and 20 convolution kernels.
 
     Args:
       input_shape: `(H, W, C)`, or `(N, H, W, C)`: then the frames go through the network one by one

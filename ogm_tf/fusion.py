@@ -52,12 +52,18 @@ class Fusion(keras.layers.Layer):
         raise NotImplementedError
 
     def build(self, input_shape):
-        self.build_head(self._widths(input_shape))
+        self._built_widths = tuple(self._widths(input_shape))
+        self.build_head(list(self._built_widths))
         super().build(input_shape)
 
     def call(self, features):
-        # `build` sees the first features only; later ones may be of another number or rank.
-        self._widths([feature.shape for feature in _as_list(features)])
+        # `build` has seen the first features only; later ones may be others.
+        widths = self._widths([feature.shape for feature in _as_list(features)])
+        if tuple(widths) != self._built_widths:
+            raise ValueError(
+                f"The head was built for features of widths {_comma(self._built_widths)}. "
+                f"Received: features of widths {_comma(widths)}."
+            )
         return self.fuse(list(features))
 
     def get_config(self):
@@ -109,12 +115,11 @@ class Concat(Fusion):
     """
 
     def build_head(self, widths):
-        self._split = tuple(widths)
         self.kernel, self.bias = self.add_dense("output", sum(widths), self.num_classes)
 
     def fuse(self, features):
         fused = tf.matmul(tf.concat(features, axis=-1), self.kernel) + self.bias
-        rows = tf.split(self.kernel, self._split)
+        rows = tf.split(self.kernel, [f.shape[-1] for f in features])
         share = self.bias / len(features)
         return fused, [tf.matmul(f, w) + share for f, w in zip(features, rows, strict=True)]
 
@@ -253,6 +258,10 @@ class Gated(_PairFusion):
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
+
+
+def _comma(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _as_list(features: Any) -> list:

@@ -97,10 +97,13 @@ def test_eager_and_mapped_decoding_agree():
 
 
 def test_random_crops_follow_the_rule():
-    draw = tf.function(
-        lambda number: video.random_crop_box(120, 160, 0.08, tf.stack([7, number])),
-    )
-    boxes = tf.map_fn(draw, tf.range(3000)).numpy()
+    @tf.function
+    def draw(numbers):
+        return tf.map_fn(
+            lambda number: video.random_crop_box(120, 160, 0.08, tf.stack([7, number])), numbers
+        )
+
+    boxes = draw(tf.range(3000)).numpy()
     y, x, height, width = boxes.T
     assert (y >= 0).all() and (x >= 0).all()
     assert (y + height <= 120).all() and (x + width <= 160).all()

@@ -1,0 +1,407 @@
+"""From record shards to batches: the training and the evaluation pipeline.
+
+Whatever is random is drawn statelessly from (run seed, purpose, epoch or sample number), so the
+batches are the same with any number of threads, and from any step on.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from input_pipelines import audio, records, video
+from input_pipelines.settings import ClipSettings
+
+MODALITIES = ("audio", "visual")
+
+# What a random number is for; two purposes never share one.
+_SHARD_ORDER, _CLIP_ORDER, _WINDOW, _CROP, _FLIP, _NOISE, _EVALUATION_NOISE = range(7)
+
+# Serialised clips that wait to be drawn; a split within both limits is shuffled as a whole.
+SHUFFLE_BUFFER_CLIPS = 20_000
+SHUFFLE_BUFFER_BYTES = 2 << 30
+SHARDS_READ_AT_ONCE = 8
+
+
+class TrainData(NamedTuple):
+    """An endless dataset of (inputs, label), the steps of one epoch, the records' index."""
+
+    dataset: tf.data.Dataset
+    steps_per_epoch: int
+    index: records.Index
+
+
+class EvalData(NamedTuple):
+    """A finite dataset of (inputs, label, weight), its number of clips, the records' index."""
+
+    dataset: tf.data.Dataset
+    num_clips: int
+    index: records.Index
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One clip as evaluation sees it, for a person to look at.
+
+    Args:
+      clip_id: From the manifest.
+      label: Index of its class.
+      waveform: float32 `[window_samples]` in [-1, 1].
+      frames: uint8 RGB `[N, H, W, 3]`.
+      inputs: What the model gets, without a batch axis.
+    """
+
+    clip_id: str
+    label: int
+    waveform: np.ndarray
+    frames: np.ndarray
+    inputs: dict[str, np.ndarray]
+
+
+class StoredClip(NamedTuple):
+    """Tensors of one parsed record: scalars, and frames `[stored]` with times in microseconds."""
+
+    clip_id: tf.Tensor
+    label: tf.Tensor
+    pcm16: tf.Tensor
+    encoded: tf.Tensor
+    timestamps_us: tf.Tensor
+
+
+class Window(NamedTuple):
+    """The part of a clip both modalities come from, in samples of sound, int32 scalars."""
+
+    start: tf.Tensor
+    length: tf.Tensor
+
+
+def steps_per_epoch(index: records.Index, batch_size: int, split: str = "train") -> int:
+    """Returns the full batches in one epoch of a split.
+
+    Raises:
+      ValueError: where there is not one, or no such split.
+    """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}.")
+    num_clips = _num_clips(index, split)
+    if batch_size > num_clips:
+        raise ValueError(
+            f"`batch_size` must be at most the number of clips in the split {split!r}, "
+            f"{num_clips}. Received: batch_size={batch_size}."
+        )
+    return num_clips // batch_size
+
+
+def train_dataset(
+    records_dir: str | os.PathLike,
+    batch_size: int,
+    seed: int,
+    *,
+    split: str = "train",
+    start_step: int = 0,
+    audio_noise_snr_db: float | None = None,
+    removed: str | None = None,
+) -> TrainData:
+    """Endless batches for training; every epoch is a new permutation, its remainder left out.
+
+    Args:
+      records_dir: Folder that `preparation.prepare` wrote.
+      batch_size: Clips a batch, 1 to the size of the split.
+      seed: Of order, windows, crops, flips and noise.
+      split: Name of the split.
+      start_step: Batches already consumed; the dataset continues after them.
+      audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
+      removed: Modality whose input is all zeros: None, "audio" or "visual".
+
+    Returns:
+      Elements `({"audio": [B, F, T, 1], "visual": [B, N, H, W, 3]}, label int32 [B])`.
+
+    Raises:
+      ValueError: where an argument is out of range, or the split is unknown or too small.
+      FileNotFoundError: where the index or a shard is missing.
+    """
+    index, files = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
+    if start_step < 0:
+        raise ValueError(f"`start_step` must be >= 0. Received: start_step={start_step}.")
+    num_clips = index.splits[split].num_clips
+    steps = steps_per_epoch(index, batch_size, split)
+    clips_per_epoch = steps * batch_size
+    buffer_clips = _shuffle_buffer(files, num_clips)
+
+    def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        # Dataset.shuffle mixes in the global seed, on which a resumed run must not depend.
+        tf.compat.v1.set_random_seed(1)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.constant(files), _draw_seed(seed, _SHARD_ORDER, epoch), alg="philox"
+        )
+        clip_order = tf.random.stateless_uniform(
+            [],
+            _draw_seed(seed, _CLIP_ORDER, epoch),
+            minval=None,
+            maxval=None,
+            dtype=tf.int64,
+            alg="philox",
+        )
+        serialized = _read(order, num_clips)
+        serialized = serialized.shuffle(buffer_clips, clip_order, reshuffle_each_iteration=False)
+        return serialized.take(clips_per_epoch)
+
+    load = _Loader(index.settings, seed, True, audio_noise_snr_db, removed)
+    # Epochs that are over are never read again; within one, clips are skipped undecoded.
+    epoch, step = divmod(start_step, steps)
+    dataset = tf.data.Dataset.range(epoch, tf.int64.max).flat_map(read_epoch)
+    dataset = dataset.enumerate(start=epoch * clips_per_epoch).skip(step * batch_size)
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    return TrainData(_finish(dataset), steps, index)
+
+
+def eval_dataset(
+    records_dir: str | os.PathLike,
+    split: str,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    audio_noise_snr_db: float | None = None,
+    removed: str | None = None,
+) -> EvalData:
+    """Batches of one size in which every clip of a split is once, in the order of the shards.
+
+    Args:
+      records_dir: Folder that `preparation.prepare` wrote.
+      split: Name of the split.
+      batch_size: Rows a batch, >= 1; the last batch is filled with rows of zeros and weight 0.
+      seed: Of the noise, which depends on the clip's position only.
+      audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
+      removed: Modality whose input is all zeros: None, "audio" or "visual".
+
+    Returns:
+      Elements `(inputs as in training, label int32 [B], weight float32 [B])`.
+
+    Raises:
+      ValueError: where an argument is out of range, or the split is unknown or empty.
+      FileNotFoundError: where the index or a shard is missing.
+    """
+    index, files = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
+    settings, num_clips = index.settings, index.splits[split].num_clips
+
+    load = _Loader(settings, seed, False, audio_noise_snr_db, removed)
+
+    def load_weighted(position: tf.Tensor, serialized: tf.Tensor):
+        return *load(position, serialized), tf.constant(1.0)
+
+    padding = (
+        {"audio": tf.zeros(settings.audio_shape), "visual": tf.zeros(settings.visual_shape)},
+        tf.constant(0, tf.int32),
+        tf.constant(0.0),
+    )
+    dataset = tf.data.TFRecordDataset(files)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_clips)).enumerate()
+    dataset = dataset.map(load_weighted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if missing := -num_clips % batch_size:
+        dataset = dataset.concatenate(tf.data.Dataset.from_tensors(padding).repeat(missing))
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    return EvalData(_finish(dataset), num_clips, index)
+
+
+def read_clips(records_dir: str | os.PathLike, split: str, count: int) -> list[Example]:
+    """Reads some clips as evaluation sees them, evenly spread over a split.
+
+    Args:
+      records_dir: Folder that `preparation.prepare` wrote.
+      split: Name of the split.
+      count: Clips wanted, >= 1; a smaller split gives all it has.
+
+    Returns:
+      The clips, in the order of the shards.
+
+    Raises:
+      ValueError: where `count` is below 1, or the split is unknown or empty.
+      FileNotFoundError: where the index or a shard is missing.
+    """
+    if count < 1:
+        raise ValueError(f"`count` must be >= 1. Received: count={count}.")
+    index, files = _open(records_dir, split, 1, None, None)
+    num_clips = index.splits[split].num_clips
+    count = min(count, num_clips)
+    wanted = [position * num_clips // count for position in range(count)]
+    examples, first = [], 0
+    for file, shard in zip(files, index.splits[split].shards, strict=True):
+        for position in wanted:
+            if first <= position < first + shard.num_clips:
+                serialized = next(iter(tf.data.TFRecordDataset(file).skip(position - first)))
+                examples.append(_example(serialized, index.settings))
+        first += shard.num_clips
+    return examples
+
+
+def _example(serialized: tf.Tensor, settings: ClipSettings) -> Example:
+    load = _Loader(settings, seed=0, training=False)
+    clip = _parse(serialized)
+    inputs, label = load(tf.constant(0, tf.int64), serialized)
+    return Example(
+        clip_id=clip.clip_id.numpy().decode(),
+        label=int(label),
+        waveform=_waveform(clip, load.window(clip, 0), settings).numpy(),
+        frames=video.denormalise(inputs["visual"]).numpy(),
+        inputs={name: value.numpy() for name, value in inputs.items()},
+    )
+
+
+def _num_clips(index: records.Index, split: str) -> int:
+    if split not in index.splits:
+        raise ValueError(
+            f"`split` must be one of those in the records: {', '.join(sorted(index.splits))}. "
+            f"Received: split={split!r}."
+        )
+    if index.splits[split].num_clips == 0:
+        raise ValueError(f"The split has no clips. Received: split={split!r}.")
+    return index.splits[split].num_clips
+
+
+def _open(
+    records_dir: str | os.PathLike,
+    split: str,
+    batch_size: int,
+    audio_noise_snr_db: float | None,
+    removed: str | None,
+) -> tuple[records.Index, list[str]]:
+    """Checks the arguments both pipelines share; returns the index and the split's shards."""
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}.")
+    if audio_noise_snr_db is not None and not math.isfinite(audio_noise_snr_db):
+        raise ValueError(
+            "`audio_noise_snr_db` must be finite, or None for no noise. Received: "
+            f"audio_noise_snr_db={audio_noise_snr_db}."
+        )
+    if removed is not None and removed not in MODALITIES:
+        raise ValueError(
+            f"`removed` must be None or one of {', '.join(MODALITIES)}. Received: "
+            f"removed={removed!r}."
+        )
+    index = records.read_index(records_dir)
+    _num_clips(index, split)
+    files = [pathlib.Path(records_dir) / shard.file for shard in index.splits[split].shards]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"A shard that the index names is missing. Received: shard={str(file)!r}."
+            )
+    return index, [str(file) for file in files]
+
+
+def _shuffle_buffer(files: list[str], num_clips: int) -> int:
+    num_bytes = sum(os.path.getsize(file) for file in files)
+    within_bytes = num_clips * SHUFFLE_BUFFER_BYTES // max(num_bytes, 1)
+    return max(1, min(num_clips, SHUFFLE_BUFFER_CLIPS, within_bytes))
+
+
+def _read(files: tf.Tensor, num_clips: int) -> tf.data.Dataset:
+    shards_at_once = min(SHARDS_READ_AT_ONCE, files.shape[0])
+    serialized = tf.data.Dataset.from_tensor_slices(files).interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=shards_at_once,
+        num_parallel_calls=shards_at_once,
+        deterministic=True,
+    )
+    # A shard that lost clips is an error, not a shorter epoch.
+    return serialized.apply(tf.data.experimental.assert_cardinality(num_clips))
+
+
+def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Several workers share batches, not files: the order must not depend on their number.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _draw_seed(seed: int, purpose: int, number: tf.Tensor) -> tf.Tensor:
+    return tf.random.fold_in(tf.constant([seed, purpose], tf.int64), number, alg="philox")
+
+
+def _parse(serialized: tf.Tensor) -> StoredClip:
+    context, sequence = tf.io.parse_single_sequence_example(
+        serialized, records.CONTEXT_FEATURES, records.SEQUENCE_FEATURES
+    )
+    return StoredClip(
+        clip_id=context[records.MEDIA_ID],
+        label=tf.cast(context[records.LABEL_INDEX], tf.int32),
+        pcm16=context[records.WAVEFORM_PCM16],
+        encoded=sequence[records.IMAGE_ENCODED],
+        timestamps_us=sequence[records.IMAGE_TIMESTAMP],
+    )
+
+
+def _waveform(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Tensor:
+    waveform = audio.decode_pcm16(clip.pcm16, window.start, window.length)
+    return audio.fit_length(waveform, settings.window_samples)
+
+
+def _chosen_frames(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Tensor:
+    """Returns the encoded frames `[N]` nearest to N times evenly spread over the window."""
+    microseconds = 1_000_000
+    start = tf.cast(window.start, tf.int64) * microseconds
+    length = tf.cast(window.length, tf.int64) * microseconds
+    num_frames = settings.video.num_frames
+    middles = length * (2 * tf.range(num_frames, dtype=tf.int64) + 1) // (2 * num_frames)
+    times_us = (start + middles) // settings.audio.sample_rate_hz
+    return tf.gather(clip.encoded, video.nearest(clip.timestamps_us, times_us))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loader:
+    """Turns one record into the model's inputs: augmented in training, as it is otherwise."""
+
+    settings: ClipSettings
+    seed: int
+    training: bool
+    noise_snr_db: float | None = None
+    removed: str | None = None
+
+    def __call__(self, number: tf.Tensor, serialized: tf.Tensor):
+        """Returns the inputs and the label; `number` tells the draws of two clips apart."""
+        clip = _parse(serialized)
+        window = self.window(clip, number)
+        inputs = {
+            "audio": tf.zeros(self.settings.audio_shape),
+            "visual": tf.zeros(self.settings.visual_shape),
+        }
+        if self.removed != "audio":
+            waveform = _waveform(clip, window, self.settings)
+            if self.noise_snr_db is not None:
+                purpose = _NOISE if self.training else _EVALUATION_NOISE
+                noise_seed = _draw_seed(self.seed, purpose, number)
+                waveform = audio.add_noise(waveform, self.noise_snr_db, noise_seed)
+            inputs["audio"] = audio.log_spectrogram(waveform, self.settings.audio)
+        if self.removed != "visual":
+            inputs["visual"] = self._visual(_chosen_frames(clip, window, self.settings), number)
+        return inputs, clip.label
+
+    def window(self, clip: StoredClip, number: tf.Tensor) -> Window:
+        """Chooses the window: anywhere in the clip in training, else its middle."""
+        num_samples = tf.strings.length(clip.pcm16, unit="BYTE") // 2
+        free = tf.maximum(num_samples - self.settings.window_samples, 0)
+        start = free // 2
+        if self.training:
+            draw = _draw_seed(self.seed, _WINDOW, number)
+            start = tf.random.stateless_uniform(
+                [], draw, minval=0, maxval=free + 1, dtype=tf.int32, alg="philox"
+            )
+        return Window(start, tf.minimum(num_samples, self.settings.window_samples))
+
+    def _visual(self, encoded: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        settings = self.settings.video
+        crop, flip = None, False
+        if self.training and settings.crop_min_area < 1:
+            size = tf.io.extract_jpeg_shape(encoded[0])
+            draw = _draw_seed(self.seed, _CROP, number)
+            crop = video.random_crop_box(size[0], size[1], settings.crop_min_area, draw)
+        if self.training and settings.flip:
+            draw = _draw_seed(self.seed, _FLIP, number)
+            flip = tf.random.stateless_uniform([], draw, alg="philox") < 0.5
+        return video.decode_frames(encoded, settings, crop, flip)

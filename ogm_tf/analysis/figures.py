@@ -1,0 +1,327 @@
+"""Figures of runs and clips: numbers in, a `matplotlib.figure.Figure` out, no global state."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# What a ratio is drawn at where a score was 0 or nearly so: beyond, only the direction matters.
+_RATIO_RANGE = (1e-3, 1e3)
+_LINE_STYLES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Theme:
+    """Colours of figures and page, hex strings.
+
+    Args:
+      page: Behind everything.
+      surface: Behind figures and tables.
+      ink: Text, and the fused network's curves.
+      muted: Axes and notes.
+      grid: Lines that only guide the eye.
+      modalities: Of the modalities in their order, told apart by colour-blind readers too.
+      runs: Of the runs in their order; none is a modality's.
+    """
+
+    page: str
+    surface: str
+    ink: str
+    muted: str
+    grid: str
+    modalities: tuple[str, ...]
+    runs: tuple[str, ...]
+
+
+# Okabe and Ito's colours, shifted where they would be too faint to read on the surface.
+LIGHT = Theme(
+    page="#f4f5f7", surface="#ffffff", ink="#1b1f24", muted="#57606a", grid="#d8dde3",
+    modalities=("#0072b2", "#d55e00", "#8a6d00", "#56708f"),
+    runs=("#57606a", "#00805d", "#a8488a", "#7a5195"),
+)  # fmt: skip
+DARK = Theme(
+    page="#0e1115", surface="#171b21", ink="#e8ebef", muted="#a0a9b4", grid="#343b45",
+    modalities=("#56b4e9", "#f0a030", "#f0e442", "#b8c7d9"),
+    runs=("#b4bcc6", "#2fbf9b", "#e39ac4", "#b79be0"),
+)  # fmt: skip
+
+
+def accuracy_figure(
+    fused: Sequence[float],
+    modalities: Mapping[str, Sequence[float]],
+    *,
+    chance: float | None = None,
+    best_epoch: int | None = None,
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Draws the accuracy of the fused network and of every modality's branch per epoch.
+
+    Args:
+      fused: One value an epoch, in [0, 1]; NaN leaves a gap.
+      modalities: The same for each modality.
+      chance: Accuracy of guessing, or None for no line.
+      best_epoch: Epoch to mark, from 0, or None.
+      theme: Colours.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: where the curves are empty or differ in length.
+    """
+    num_epochs = _num_epochs({"fused": fused, **modalities})
+    figure, (axes,) = _figure(theme, height=3.1)
+    _plot(axes, "fused", fused, theme.ink, "-", linewidth=2.4)
+    _plot_modalities(axes, modalities, theme)
+    if chance is not None:
+        axes.axhline(chance, color=theme.muted, linewidth=1, linestyle=(0, (1, 3)), label="chance")
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=theme.muted, linewidth=1, label="best epoch")
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("accuracy")
+    _epochs(axes, num_epochs)
+    _legend(axes, theme)
+    return figure
+
+
+def modulation_figure(
+    ratios: Mapping[str, Sequence[float]],
+    coefficients: Mapping[str, Sequence[float]],
+    *,
+    window: tuple[int, int] | None = None,
+    ratio_limits: tuple[float, float] | None = None,
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Draws every modality's discrepancy ratio (log scale) above its coefficient, per epoch.
+
+    Args:
+      ratios: One value >= 0 an epoch for each modality; NaN leaves a gap.
+      coefficients: One value in [0, 1] an epoch for each modality.
+      window: First and last modulated epoch, from 0, or None where nothing is modulated.
+      ratio_limits: Of the ratio's axis, so that runs can be compared; None fits it to `ratios`.
+      theme: Colours.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: where the curves are empty or differ in length.
+    """
+    num_epochs = _num_epochs(
+        {f"{name} ratio": values for name, values in ratios.items()}
+        | {f"{name} coefficient": values for name, values in coefficients.items()}
+    )
+    figure, (above, below) = _figure(theme, height=4.6, rows=2)
+    drawn = {name: np.clip(_floats(values), *_RATIO_RANGE) for name, values in ratios.items()}
+    _plot_modalities(above, drawn, theme)
+    above.axhline(1, color=theme.muted, linewidth=1)
+    above.set_yscale("log")
+    low, high = ratio_limits or ratio_range(ratios)
+    above.set_ylim(low, high)
+    digits = (1,) if high / low > 300 else (1, 2, 5)
+    above.yaxis.set_major_locator(ticker.LogLocator(subs=digits))
+    above.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    above.yaxis.set_minor_locator(ticker.NullLocator())
+    above.set_ylabel("ratio (log)")
+    _plot_modalities(below, coefficients, theme)
+    below.set_ylim(0, 1.05)
+    below.set_ylabel("coefficient")
+    if window is not None:
+        for axes in (above, below):
+            axes.axvspan(
+                window[0] - 0.5, window[1] + 0.5, color=theme.muted, alpha=0.14, linewidth=0,
+                label="modulated",
+            )  # fmt: skip
+    above.tick_params(labelbottom=False)
+    for axes in (above, below):
+        _epochs(axes, num_epochs)
+    above.set_xlabel("")
+    _legend(above, theme)
+    return figure
+
+
+def ratio_range(ratios: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """Returns limits of a logarithmic axis around 1 that hold these ratios."""
+    values = np.concatenate([[1.0], *map(_floats, ratios.values())])
+    away = np.abs(np.log(np.clip(values[~np.isnan(values)], *_RATIO_RANGE))).max()
+    limit = float(np.exp(max(away * 1.1, np.log(2.2))))
+    return 1 / limit, limit
+
+
+def loss_figure(losses: Mapping[str, Sequence[float]], *, theme: Theme = LIGHT) -> Figure:
+    """Draws the training loss of every run per epoch.
+
+    Args:
+      losses: One value an epoch for each run; runs may differ in length.
+      theme: Colours.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: where there is no run or a run has no epoch.
+    """
+    num_epochs = max((_num_epochs({name: values}) for name, values in losses.items()), default=0)
+    _require_points(num_epochs, losses)
+    figure, (axes,) = _figure(theme, height=3.1)
+    _plot_runs(axes, {name: (np.arange(len(v)), _floats(v)) for name, v in losses.items()}, theme)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("training loss")
+    _epochs(axes, num_epochs)
+    _legend(axes, theme)
+    return figure
+
+
+def noise_figure(
+    accuracies: Mapping[str, Mapping[float, float]], *, theme: Theme = LIGHT
+) -> Figure:
+    """Draws the fused accuracy of every run against the noise in the sound.
+
+    Args:
+      accuracies: For each run, accuracy in [0, 1] by signal-to-noise ratio in dB.
+      theme: Colours.
+
+    Returns:
+      The figure; noise grows to the right.
+
+    Raises:
+      ValueError: where there is nothing to draw.
+    """
+    _require_points(sum(map(len, accuracies.values())), accuracies)
+    figure, (axes,) = _figure(theme, height=3.1)
+    curves = {}
+    for name, by_snr in accuracies.items():
+        snr_db = sorted(by_snr, reverse=True)
+        curves[name] = (np.array(snr_db, float), _floats([by_snr[snr] for snr in snr_db]))
+    _plot_runs(axes, curves, theme)
+    axes.set_ylim(0, 1.02)
+    axes.invert_xaxis()
+    axes.set_xlabel("signal-to-noise ratio (dB)")
+    axes.set_ylabel("fused accuracy")
+    _legend(axes, theme)
+    return figure
+
+
+def spectrogram_figure(
+    spectrogram: np.ndarray, sample_rate_hz: int, hop_length: int, *, theme: Theme = LIGHT
+) -> Figure:
+    """Draws one spectrogram with its axes in seconds and kilohertz.
+
+    Args:
+      spectrogram: [F, T] log magnitudes of linear bins from 0 Hz to half the sample rate.
+      sample_rate_hz: Samples per second, > 0.
+      hop_length: Samples between neighbouring time steps, > 0.
+      theme: Colours.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: where the array is not [F, T] or a number is not positive.
+    """
+    spectrogram = np.asarray(spectrogram, np.float32)
+    if spectrogram.ndim != 2 or 0 in spectrogram.shape:
+        raise ValueError(
+            f"A spectrogram must be [F, T]. Received: spectrogram.shape={spectrogram.shape}."
+        )
+    if sample_rate_hz <= 0 or hop_length <= 0:
+        raise ValueError(
+            "Sample rate and hop length must be > 0. Received: "
+            f"sample_rate_hz={sample_rate_hz!r}, hop_length={hop_length!r}."
+        )
+    figure, (axes,) = _figure(theme, height=2.5)
+    finite = spectrogram[np.isfinite(spectrogram)]
+    # Silence lies far below all else on a log scale and would take most of the colours.
+    low, high = np.percentile(finite, [5, 99.9]) if finite.size else (0, 1)
+    axes.imshow(
+        spectrogram, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
+        interpolation="antialiased",
+        extent=(0, spectrogram.shape[1] * hop_length / sample_rate_hz, 0, sample_rate_hz / 2000),
+    )  # fmt: skip
+    axes.grid(False)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("frequency (kHz)")
+    return figure
+
+
+def _figure(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.0, height), layout="constrained", facecolor=theme.surface)
+    all_axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
+    for axes in all_axes:
+        axes.set_facecolor(theme.surface)
+        axes.grid(color=theme.grid, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=theme.muted, labelsize=9)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set(color=theme.muted, fontsize=9.5)
+        for side, spine in axes.spines.items():
+            spine.set(visible=side in ("left", "bottom"), color=theme.grid)
+    return figure, list(all_axes)
+
+
+def _floats(values: Sequence[float]) -> np.ndarray:
+    # `None` is how JSON writes a number that is not one.
+    return np.array([np.nan if value is None else value for value in values], float)
+
+
+def _require_points(count: int, curves: Mapping) -> None:
+    if not count:
+        raise ValueError(f"A figure needs at least one point. Received: curves={dict(curves)!r}.")
+
+
+def _num_epochs(curves: Mapping[str, Sequence[float]]) -> int:
+    lengths = {name: len(values) for name, values in curves.items()}
+    if len(set(lengths.values())) != 1 or not all(lengths.values()):
+        raise ValueError(
+            f"Curves must have the same number of epochs, at least one. Received: {lengths}."
+        )
+    return next(iter(lengths.values()))
+
+
+def _plot(axes: Axes, name: str, y, color, style, x=None, linewidth: float = 1.8) -> None:
+    y = _floats(y)
+    # Between two gaps, and in short runs, a line alone would show nothing.
+    marker = "o" if len(y) <= 15 or np.isnan(y).any() else None
+    axes.plot(
+        np.arange(len(y)) if x is None else x, y, label=name, color=color, linestyle=style,
+        linewidth=linewidth, marker=marker, markersize=3,
+    )  # fmt: skip
+
+
+def _plot_modalities(axes: Axes, curves: Mapping[str, Sequence[float]], theme: Theme) -> None:
+    for index, (name, values) in enumerate(curves.items()):
+        color = theme.modalities[index % len(theme.modalities)]
+        _plot(axes, name, values, color, _LINE_STYLES[index % len(_LINE_STYLES)])
+
+
+def _plot_runs(axes: Axes, curves: Mapping[str, tuple], theme: Theme) -> None:
+    styles = ("-", *_LINE_STYLES[:2])
+    for index, (name, (x, y)) in enumerate(curves.items()):
+        color = theme.runs[index % len(theme.runs)]
+        _plot(axes, name, y, color, styles[index % len(styles)], x=x)
+
+
+def _epochs(axes: Axes, num_epochs: int) -> None:
+    axes.set_xlim(-0.5, num_epochs - 0.5)
+    axes.xaxis.set_major_locator(
+        ticker.MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    )
+    axes.set_xlabel("epoch")
+
+
+def _legend(axes: Axes, theme: Theme) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    longest = max(map(len, names))
+    columns = 3 if longest < 17 else 2 if longest < 26 else 1
+    legend = axes.legend(
+        handles, [name if len(name) <= 40 else name[:39] + "…" for name in names],
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False,
+        fontsize=9, labelcolor=theme.ink, borderaxespad=0.2, handlelength=2.4,
+        columnspacing=1.4,
+    )  # fmt: skip
+    # A dollar sign in a name is a dollar sign, not markup.
+    for text in legend.get_texts():
+        text.set_parse_math(False)

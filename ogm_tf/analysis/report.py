@@ -1,0 +1,348 @@
+"""One page about some runs: what modulation changed, curves, clips, settings.
+
+    runs = [report.RunSummary("concat", "none", config, history, metrics, best_epoch=17), ...]
+    report.write_report("reports/mine", runs, examples, ("audio", "visual"), class_names)
+
+`index.html` needs no other file and no network; `comparison.csv` beside it holds its numbers.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from absl import logging
+from matplotlib.figure import Figure
+
+from ogm_tf.analysis import embedding, figures, summaries
+from ogm_tf.analysis.summaries import ClipExample, RunSummary
+
+__all__ = ["ClipExample", "RunSummary", "write_report"]
+
+_TEMPLATES = pathlib.Path(__file__).parent / "templates"
+# A page under 5 MB can be sent by mail and opened on a phone.
+_MAX_CLIPS_BYTES = 4_000_000
+_MAX_SOUND_BYTES = 1_800_000
+_MAX_FRAMES = 6
+_BASE64_GROWTH = 4 / 3
+
+
+def write_report(
+    output_dir: str | os.PathLike,
+    runs: Sequence[RunSummary],
+    examples: Sequence[ClipExample],
+    modalities: Sequence[str],
+    class_names: Sequence[str],
+    title: str = "Balanced audio-visual learning",
+) -> pathlib.Path:
+    """Writes `index.html`, which needs nothing else, and `comparison.csv`.
+
+    Args:
+      output_dir: Folder, made where it is missing.
+      runs: At least one, in the order they are shown.
+      examples: Clips to show; those that would make the page too large are left out, which the page
+        and the log say, and long sounds are cut.
+      modalities: Names, in the order of the columns.
+      class_names: Of all classes.
+      title: Of the page.
+
+    Returns:
+      Path of `index.html`. Both files appear whole or not at all.
+
+    Raises:
+      ValueError: where there is no run, two share a name, a modality or class is missing, or a run
+        or an example does not fit them.
+    """
+    runs, examples = list(runs), list(examples)
+    _check(runs, examples, modalities, class_names)
+    clips = _clips(examples, runs, modalities)
+    headline, *more = summaries.headlines(runs, modalities)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        title=title,
+        headline=headline,
+        more_headlines=more,
+        modalities=modalities,
+        class_names=class_names,
+        light=figures.LIGHT,
+        dark=figures.DARK,
+        table=_table(runs, modalities),
+        run_figures=_run_figures(runs, modalities, len(class_names)),
+        shared_figures=_shared_figures(runs),
+        clips=clips,
+        num_clips_left_out=len(examples) - len(clips),
+        run_names=[run.name for run in runs],
+        settings=_settings(runs),
+    )
+    folder = pathlib.Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "comparison.csv", _comparison_csv(runs))
+    _write(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _check(
+    runs: Sequence[RunSummary],
+    examples: Sequence[ClipExample],
+    modalities: Sequence[str],
+    class_names: Sequence[str],
+) -> None:
+    names = [run.name for run in runs]
+    if not runs or len(set(names)) != len(names):
+        raise ValueError(f"A report needs runs of different names. Received: runs={names}.")
+    for kind, values in (("modalities", modalities), ("class_names", class_names)):
+        if isinstance(values, str) or not values:
+            raise ValueError(f"`{kind}` must hold at least one name. Received: {kind}={values!r}.")
+    for run in runs:
+        run.check(modalities)
+    for example in examples:
+        example.check(names, class_names)
+
+
+def _table(runs: Sequence[RunSummary], modalities: Sequence[str]) -> dict[str, Any]:
+    """Returns columns and, for each split, rows of cells (text, is the split's highest)."""
+    columns = {"accuracy": "fused"} | {f"{name}_accuracy": name for name in modalities}
+    columns["mean_average_precision"] = "mAP"
+    groups = []
+    for split in summaries.split_names(runs):
+        values = np.array([[run.metric(split, metric) for metric in columns] for run in runs])
+        shown = [run for run in runs if split in run.metrics]
+        rows = []
+        for run in shown:
+            cells = []
+            for index, metric in enumerate(columns):
+                value = run.metric(split, metric)
+                # As printed: a lead that is rounded away is none.
+                others = np.round(values[:, index], 3)
+                is_highest = len(shown) > 1 and round(value, 3) == np.nanmax([-1, *others])
+                cells.append((_number(value), is_highest))
+            rows.append((run, cells, _alpha(run)))
+        groups.append((summaries.split_title(split), rows))
+    return {"columns": list(columns.values()), "groups": groups}
+
+
+def _alpha(run: RunSummary) -> str:
+    alpha = run.config.get("alpha")
+    return "–" if alpha is None or not run.is_modulated else str(alpha)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
+def _comparison_csv(runs: Sequence[RunSummary]) -> str:
+    """Returns one row for each run and split, with every metric there is."""
+    metrics = {name: None for run in runs for split in run.metrics.values() for name in split}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["run", "modulation", "alpha", "best_epoch", "split", *metrics])
+    for run in runs:
+        alpha = run.config.get("alpha") if run.is_modulated else None
+        for split in sorted(run.metrics, key=summaries.split_names(runs).index):
+            values = [run.metric(split, name) for name in metrics]
+            values = [value if math.isfinite(value) else "" for value in values]
+            head = [run.name, run.modulation or "none", alpha, run.best_epoch, split]
+            writer.writerow([*head, *values])
+    return text.getvalue()
+
+
+def _themed(draw: Callable[..., Figure], encode=embedding.to_svg_data_uri) -> tuple[str, str]:
+    """Returns a figure for light and for dark surroundings."""
+    return encode(draw(theme=figures.LIGHT)), encode(draw(theme=figures.DARK))
+
+
+def _run_figures(
+    runs: Sequence[RunSummary], modalities: Sequence[str], num_classes: int
+) -> list[dict[str, Any]]:
+    """Returns, for each kind of figure, one figure for each run: (run name, images, text)."""
+    ratio_limits = figures.ratio_range(
+        {(run.name, name): run.history[f"{name}_ratio"] for run in runs for name in modalities}
+    )
+    accuracies, modulations = [], []
+    for run in runs:
+        prefix, split = _accuracy_columns(run, modalities)
+        fused = run.history[f"{prefix}accuracy"]
+        branches = {name: run.history[f"{prefix}{name}_accuracy"] for name in modalities}
+        images = _themed(
+            lambda theme, run=run, fused=fused, branches=branches: figures.accuracy_figure(
+                fused, branches, chance=1 / num_classes, best_epoch=run.best_epoch, theme=theme
+            )
+        )
+        curves = {"fused": fused, **branches}
+        text = f"Accuracy per epoch of run {run.name} on {split}. {_last(curves)}"
+        accuracies.append((run, split, images, text))
+        ratios = {name: run.history[f"{name}_ratio"] for name in modalities}
+        coefficients = {name: run.history[f"{name}_coefficient"] for name in modalities}
+        images = _themed(
+            lambda theme, run=run, ratios=ratios, coefficients=coefficients: (
+                figures.modulation_figure(
+                    ratios, coefficients, window=run.window, ratio_limits=ratio_limits, theme=theme
+                )
+            )
+        )
+        text = (
+            f"Ratio and coefficient per epoch of run {run.name}. Ratio: {_last(ratios)} "
+            f"Coefficient: {_last(coefficients)}"
+        )
+        window = f"epochs {run.window[0]} to {run.window[1]}" if run.window else "never modulated"
+        modulations.append((run, window, images, text))
+    return [{"kind": "accuracy", "items": accuracies}, {"kind": "ratio", "items": modulations}]
+
+
+def _accuracy_columns(run: RunSummary, modalities: Sequence[str]) -> tuple[str, str]:
+    needed = ["val_accuracy", *(f"val_{name}_accuracy" for name in modalities)]
+    if all(column in run.history for column in needed):
+        return "val_", "validation clips"
+    return "", "training clips"
+
+
+def _last(curves: Mapping[str, Sequence[float]]) -> str:
+    ends = (f"{name} ends at {_end(values)}" for name, values in curves.items())
+    return f"{', '.join(ends)}."
+
+
+def _end(values: Sequence[float]) -> str:
+    return "an unknown value" if values[-1] is None else f"{values[-1]:.3g}"
+
+
+def _shared_figures(runs: Sequence[RunSummary]) -> list[tuple[str, tuple[str, str], str]]:
+    """Returns figures that show all runs together: (title, images, text)."""
+    losses = {run.name: run.history["loss"] for run in runs}
+    images = _themed(lambda theme: figures.loss_figure(losses, theme=theme))
+    text = f"Training loss per epoch. {_last(losses)}"
+    shown = [("Training loss", images, text)]
+    for split in {
+        noise[0]: None for noise in map(summaries.noise_of, summaries.split_names(runs)) if noise
+    }:
+        by_run = {run.name: _noise_curve(run, split) for run in runs}
+        by_run = {name: curve for name, curve in by_run.items() if len(curve) > 1}
+        if by_run:
+            images = _themed(lambda theme, by_run=by_run: figures.noise_figure(by_run, theme=theme))
+            points = (
+                f"{name}: " + ", ".join(f"{_number(y)} at {x:g} dB" for x, y in curve.items())
+                for name, curve in by_run.items()
+            )
+            text = f"Fused accuracy on the {split} split by noise. {'; '.join(points)}."
+            shown.append(
+                (
+                    f"Fused accuracy by noise in the sound, {split.replace('_', ' ')} split",
+                    images,
+                    text,
+                )
+            )
+    return shown
+
+
+def _noise_curve(run: RunSummary, split: str) -> dict[float, float]:
+    noisy = {name: summaries.noise_of(name) for name in run.metrics}
+    return {
+        noise[1]: run.metric(name, "accuracy")
+        for name, noise in noisy.items()
+        if noise and noise[0] == split and math.isfinite(noise[1])
+    }
+
+
+def _clips(
+    examples: Sequence[ClipExample], runs: Sequence[RunSummary], modalities: Sequence[str]
+) -> list[dict[str, Any]]:
+    clips, num_bytes = [], 0
+    max_samples = int(_MAX_SOUND_BYTES / _BASE64_GROWTH / 2 / max(1, len(examples)))
+    for example in examples:
+        clip = _clip(example, runs, modalities, max_samples)
+        num_bytes += sum(map(len, [*clip["frames"], *clip["spectrogram"], clip["sound"] or ""]))
+        if num_bytes > _MAX_CLIPS_BYTES:
+            logging.warning(
+                "The report shows %s of %s clips, to stay under 5 MB.", len(clips), len(examples)
+            )
+            break
+        clips.append(clip)
+    return clips
+
+
+def _clip(
+    example: ClipExample,
+    runs: Sequence[RunSummary],
+    modalities: Sequence[str],
+    max_samples: int,
+) -> dict[str, Any]:
+    frames = np.asarray(example.frames)
+    shown = np.unique(np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round())
+    spectrogram = _themed(
+        lambda theme: figures.spectrogram_figure(
+            example.spectrogram, example.sample_rate_hz, example.hop_length, theme=theme
+        ),
+        embedding.to_jpeg_data_uri,
+    )
+    sound, cut_s = None, None
+    if example.waveform is not None:
+        waveform = np.asarray(example.waveform)
+        if len(waveform) > max_samples:
+            waveform, cut_s = waveform[:max_samples], max_samples / example.sample_rate_hz
+        sound = embedding.waveform_to_data_uri(waveform, example.sample_rate_hz)
+    answers = []
+    for run in runs:
+        said = example.predictions.get(run.name, {})
+        cells = [said.get(branch) for branch in ("fused", *modalities)]
+        answers.append((run.name, [_answer(cell, example.label) for cell in cells]))
+    seconds = example.spectrogram.shape[1] * example.hop_length / example.sample_rate_hz
+    return {
+        "id": example.clip_id,
+        "label": example.label,
+        "frames": [embedding.picture_to_data_uri(frames[int(index)]) for index in shown],
+        "num_frames": len(frames),
+        "spectrogram": spectrogram,
+        "seconds": f"{seconds:.1f}",
+        "sound": sound,
+        "cut_s": None if cut_s is None else f"{cut_s:.1f}",
+        "answers": answers,
+    }
+
+
+def _answer(said: tuple[str, float] | None, label: str) -> dict[str, Any] | None:
+    if said is None:
+        return None
+    name, probability = said
+    percent = f"{probability:.0%}" if math.isfinite(probability) else "–"
+    return {"name": name, "percent": percent, "is_right": name == label}
+
+
+def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:
+    """Returns each setting's name, its value in every run, and whether runs differ in it."""
+    flat = [_flatten(run.config) for run in runs]
+    rows = []
+    for name in sorted({name for settings in flat for name in settings}):
+        values = [settings.get(name, "–") for settings in flat]
+        rows.append((name, values, len(set(values)) > 1))
+    return rows
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            is_text = isinstance(value, str)
+            flat[f"{prefix}{name}"] = value if is_text else json.dumps(value, default=str)
+    return flat
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,266 @@
+"""What a report is made of, checked, and what can be said of it in words."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+_MODULATION_TITLES = {"none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE"}
+_NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
+_MODULATION_SETTINGS = ("modulation", "alpha", "modulation_start_epoch", "modulation_end_epoch")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+    """One training run.
+
+    Args:
+      name: Unique among the runs of a report.
+      modulation: "none", "ogm", "ogm_ge", or another name; None is "none".
+      config: Settings, plain values. `alpha`, `modulation_start_epoch` and `modulation_end_epoch`
+        (both included; None for the whole run) are read where they are present.
+      history: One value an epoch for `loss`, `accuracy`, and `m_accuracy`, `m_ratio` and
+        `m_coefficient` of every modality m; `val_accuracy` and `val_m_accuracy` are drawn in place
+        of the training accuracies where all of them are present. Other columns are ignored.
+      metrics: For each split evaluated, value by metric: `accuracy`, `m_accuracy`,
+        `mean_average_precision`. A split `test_snr_5db` is `test` with noise at 5 dB in its sound.
+        None and NaN are values that are not known.
+      best_epoch: The epoch whose model was kept, from 0; None if not known.
+    """
+
+    name: str
+    modulation: str | None
+    config: Mapping[str, Any]
+    history: Mapping[str, Sequence[float]]
+    metrics: Mapping[str, Mapping[str, float]]
+    best_epoch: int | None = None
+
+    @property
+    def is_modulated(self) -> bool:
+        """Whether any method is on."""
+        return self.modulation not in (None, "", "none")
+
+    @property
+    def modulation_title(self) -> str:
+        """The method's name as people write it."""
+        return _MODULATION_TITLES.get(self.modulation or "none", self.modulation)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs in the history."""
+        return len(self.history["loss"])
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """First and last modulated epoch of the history, from 0; None where there is none."""
+        if not self.is_modulated:
+            return None
+        start, end = (self.config.get(name) for name in _MODULATION_SETTINGS[2:])
+        start, last = start or 0, self.num_epochs - 1
+        end = last if end is None else min(end, last)
+        return (start, end) if start <= end else None
+
+    def metric(self, split: str, name: str) -> float:
+        """Returns one metric of a split, NaN where it is not known."""
+        value = self.metrics.get(split, {}).get(name)
+        return math.nan if value is None else float(value)
+
+    def check(self, modalities: Sequence[str]) -> None:
+        """Checks that the history holds what is drawn.
+
+        Raises:
+          ValueError: where a column is missing, empty or of another length, or the best epoch is
+            none of them.
+        """
+        needed = ["loss", "accuracy"]
+        for kind in ("accuracy", "ratio", "coefficient"):
+            needed += [f"{modality}_{kind}" for modality in modalities]
+        missing = [column for column in needed if column not in self.history]
+        if missing:
+            raise ValueError(
+                f"The history of run {self.name!r} must have the columns {', '.join(needed)}. "
+                f"Received: {', '.join(self.history) or 'no column'}; without {', '.join(missing)}."
+            )
+        lengths = {column: len(values) for column, values in self.history.items()}
+        if len(set(lengths.values())) != 1 or not self.num_epochs:
+            raise ValueError(
+                f"Every column of the history of run {self.name!r} must have one value an epoch, "
+                f"of at least one epoch. Received: {lengths}."
+            )
+        if self.best_epoch is not None and not 0 <= self.best_epoch < self.num_epochs:
+            raise ValueError(
+                f"The best epoch of run {self.name!r} must be one of its {self.num_epochs}, "
+                f"counted from 0. Received: best_epoch={self.best_epoch!r}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipExample:
+    """One clip and what the runs make of it.
+
+    Args:
+      clip_id: Of the manifest.
+      label: Name of the true class.
+      frames: [N, H, W, 3] uint8.
+      spectrogram: [F, T] float32, log magnitudes of linear bins up to half the sample rate.
+      sample_rate_hz: Of the sound.
+      hop_length: Samples between time steps of the spectrogram.
+      predictions: For each run, the class and its probability said by "fused" and each modality.
+      waveform: [S] float32 in [-1, 1] to listen to, or None.
+    """
+
+    clip_id: str
+    label: str
+    frames: np.ndarray
+    spectrogram: np.ndarray
+    sample_rate_hz: int
+    hop_length: int
+    predictions: Mapping[str, Mapping[str, tuple[str, float]]]
+    waveform: np.ndarray | None = None
+
+    def check(self, run_names: Sequence[str], class_names: Sequence[str]) -> None:
+        """Checks shapes and names.
+
+        Raises:
+          ValueError: where the frames or the sound have another shape, or a run or class is
+            unknown.
+        """
+        frames = np.asarray(self.frames)
+        if frames.ndim != 4 or frames.shape[3] != 3 or not frames.size or frames.dtype != np.uint8:
+            raise ValueError(
+                f"Frames of clip {self.clip_id!r} must be uint8 [N, H, W, 3]. "
+                f"Received: frames.shape={frames.shape}, dtype={frames.dtype}."
+            )
+        if self.waveform is not None and np.ndim(self.waveform) != 1:
+            raise ValueError(
+                f"The waveform of clip {self.clip_id!r} must be [S]. "
+                f"Received: waveform.shape={np.shape(self.waveform)}."
+            )
+        said = [name for answers in self.predictions.values() for name, _ in answers.values()]
+        for kind, names, known in (
+            ("run", self.predictions, run_names),
+            ("class", [self.label, *said], class_names),
+        ):
+            unknown = sorted(set(names) - set(known))
+            if unknown:
+                raise ValueError(
+                    f"Clip {self.clip_id!r} must name a {kind} of {', '.join(known)}. "
+                    f"Received: {', '.join(unknown)}."
+                )
+
+
+def split_names(runs: Sequence[RunSummary]) -> list[str]:
+    """Returns the splits of all runs: test first, each followed by its noisy versions."""
+    names = {name: None for run in runs for name in run.metrics}
+    order = {"test": 0, "validation": 1, "train": 2}
+
+    def key(name):
+        base, snr_db = noise_of(name) or (name, math.inf)
+        return order.get(base, 3), base, -snr_db
+
+    return sorted(names, key=key)
+
+
+def noise_of(split: str) -> tuple[str, float] | None:
+    """Returns a noisy split's clean name and its signal-to-noise ratio in dB, else None."""
+    match = _NOISY_SPLIT.fullmatch(split)
+    return (match["split"], float(match["snr"])) if match else None
+
+
+def headlines(runs: Sequence[RunSummary], modalities: Sequence[str]) -> list[tuple[str, str]]:
+    """Says what modulation changed, in words made of the numbers alone.
+
+    Every modulated run is compared with the unmodulated run whose other settings are closest: by
+    the fused network, and by the branch that is weakest without modulation.
+
+    Args:
+      runs: At least one.
+      modalities: Their names.
+
+    Returns:
+      Sentences, the most telling first, each with what it was compared with ("" for nothing).
+    """
+    known = [s for s in split_names(runs) if any(_is_known(run, s) for run in runs)]
+    if not known:
+        return [("No split has been evaluated yet: there is nothing to compare.", "")]
+    split = known[0]
+    runs = [run for run in runs if _is_known(run, split)]
+    plain = [run for run in runs if not run.is_modulated]
+    modulated = [run for run in runs if run.is_modulated]
+    if not plain or not modulated:
+        return [(_level(run, modalities, split), "") for run in runs]
+    titles = [run.modulation_title for run in modulated]
+    said = []
+    for run in reversed(modulated):
+        other = min(plain, key=lambda candidate: _num_differences(candidate, run))
+        unique = titles.count(run.modulation_title) == 1
+        title = run.modulation_title if unique else f"{run.modulation_title} ({run.name})"
+        said.append(
+            (
+                _change(title, other, run, modalities, split),
+                f"Run {run.name} compared with run {other.name}, which has no modulation.",
+            )
+        )
+    return said
+
+
+def split_title(split: str) -> str:
+    """Returns a split's name in words."""
+    noise = noise_of(split)
+    if noise:
+        sound = f"noisy sound ({noise[1]:g} dB)".replace("-", "−")
+        sound = sound if math.isfinite(noise[1]) else "clean sound"
+        return f"{noise[0].replace('_', ' ')} split, {sound}"
+    return f"{split.replace('_', ' ')} split"
+
+
+def _is_known(run: RunSummary, split: str) -> bool:
+    return math.isfinite(run.metric(split, "accuracy"))
+
+
+def _num_differences(one: RunSummary, other: RunSummary) -> int:
+    names = (one.config.keys() | other.config.keys()) - set(_MODULATION_SETTINGS)
+    return sum(one.config.get(name) != other.config.get(name) for name in names)
+
+
+def _level(run: RunSummary, modalities: Sequence[str], split: str) -> str:
+    parts = [f"the fused network answers {run.metric(split, 'accuracy'):.2f}"]
+    for modality in modalities:
+        value = run.metric(split, f"{modality}_accuracy")
+        if math.isfinite(value):
+            parts.append(f"the {modality} branch {value:.2f}")
+    return f"{run.name}: {_join(parts)} of the {split_title(split)} correctly."
+
+
+def _change(
+    title: str, before: RunSummary, after: RunSummary, modalities: Sequence[str], split: str
+) -> str:
+    values = {}
+    for modality in modalities:
+        pair = [run.metric(split, f"{modality}_accuracy") for run in (before, after)]
+        if all(map(math.isfinite, pair)):
+            values[f"the {modality} branch"] = pair
+    changes = dict([min(values.items(), key=lambda item: item[1][0])]) if values else {}
+    changes["the fused network"] = [run.metric(split, "accuracy") for run in (before, after)]
+    # What is said must hold for the numbers as they are printed.
+    changes = {name: (f"{a:.2f}", f"{b:.2f}") for name, (a, b) in changes.items()}
+    on = f"on the {split_title(split)}"
+    if all(float(b) > float(a) for a, b in changes.values()):
+        return (
+            f"{title} lifts "
+            + _join([f"{n} from {a} to {b}" for n, (a, b) in changes.items()])
+            + f" {on}."
+        )
+    parts = [
+        f"{name} stays at {a}" if a == b else f"{name} goes from {a} to {b}"
+        for name, (a, b) in changes.items()
+    ]
+    return f"With {title}, {_join(parts)} {on}."
+
+
+def _join(parts: Sequence[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,211 @@
+"""Clips on disk, records, training, evaluation, report, SavedModel: the whole sentence, small."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from input_pipelines import dataset, records, synthetic
+from launchers import demo, evaluate, export, prepare, report, train
+from launchers.runs import RunFolder
+from launchers.training import TrainSettings
+
+CLIP_ARGUMENTS = {
+    "window_s": 0.5,
+    "sample_rate_hz": 8000,
+    "fft_length": 128,
+    "hop_length": 128,
+    "frames_per_second": 4.0,
+    "num_frames": 2,
+    "frame_height": 24,
+    "frame_width": 24,
+    "stored_short_side": 32,
+    "crop_min_area": 1.0,
+    "num_workers": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def records_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    manifest = synthetic.write_dataset(
+        folder / "clips",
+        synthetic.SyntheticSettings(
+            num_classes=3,
+            train_clips=26,
+            validation_clips=9,
+            test_clips=12,
+            duration_s=0.5,
+            frame_size=32,
+        ),
+        num_workers=1,
+        progress=False,
+    )
+    prepare.run(
+        prepare.PrepareSettings(
+            str(folder / "records"), manifest=str(manifest), clips_per_shard=10, **CLIP_ARGUMENTS
+        )
+    )
+    return folder / "records"
+
+
+def settings(records_dir, output_dir, **overrides):
+    arguments = {
+        "encoder": "small_cnn",
+        "encoder_width": 4,
+        "modulation": "ogm_ge",
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 0.01,
+    }
+    return TrainSettings(str(records_dir), str(output_dir), **arguments | overrides)
+
+
+@pytest.fixture(scope="module")
+def run_dir(records_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "ogm_ge"
+    train.run(settings(records_dir, folder))
+    return folder
+
+
+def test_a_run_folder_holds_what_it_should(run_dir):
+    folder = RunFolder(run_dir)
+    assert folder.read_config()["alpha"] == 0.5
+    history = folder.read_history()
+    assert history["epoch"] == [0, 1]
+    trackers = {"accuracy", "score", "ratio", "coefficient"}
+    expected = {f"{name}_{tracker}" for name in ("audio", "visual") for tracker in trackers}
+    expected |= {"loss", "accuracy", "val_loss", "val_accuracy", "val_audio_accuracy"}
+    assert expected <= set(history)
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert set(metrics) == {"validation", "test"}
+    assert {"accuracy", "audio_accuracy", "visual_accuracy", "mean_average_precision"} < set(
+        metrics["test"]
+    )
+    best = folder.read_state()["best_epoch"]
+    assert history["val_accuracy"][best] == max(history["val_accuracy"])
+    assert metrics["validation"]["accuracy"] == pytest.approx(max(history["val_accuracy"]))
+    assert any(folder.tensorboard.iterdir())
+    assert folder.load_best().modulation.alpha == 0.5
+
+
+def test_metrics_equal_keras_evaluate(run_dir, records_dir):
+    model = RunFolder(run_dir).load_best()
+    data = dataset.eval_dataset(records_dir, "test", 5)
+    expected = model.evaluate(data.dataset, verbose=0, return_dict=True)
+    received = evaluate.run(evaluate.EvaluateSettings(str(run_dir), batch_size=5))["test"]
+    assert {name: received[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_finished_run_is_left_as_it_is(run_dir, records_dir):
+    before = RunFolder(run_dir).best_model.read_bytes()
+    train.run(settings(records_dir, run_dir))
+    assert RunFolder(run_dir).best_model.read_bytes() == before
+    with pytest.raises(ValueError, match="Received: alpha was 0.5 and is 0.9"):
+        train.run(settings(records_dir, run_dir, alpha=0.9))
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    run_dir, records_dir, tmp_path, monkeypatch
+):
+    write_state = RunFolder.write_state
+
+    def stop_after_the_first_epoch(folder, state):
+        write_state(folder, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "write_state", stop_after_the_first_epoch)
+        train.run(settings(records_dir, tmp_path / "run"))
+    train.run(settings(records_dir, tmp_path / "run"))
+    resumed, whole = RunFolder(tmp_path / "run"), RunFolder(run_dir)
+    for name, values in whole.read_history().items():
+        np.testing.assert_allclose(resumed.read_history()[name], values, atol=1e-5, err_msg=name)
+    state = whole.read_state()
+    assert resumed.read_state() == pytest.approx(state)
+    models = [keras.models.load_model(f.checkpoints / state["checkpoint"]) for f in (resumed, whole)]
+    for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_noise_levels_have_keys_of_their_own(run_dir):
+    levels = (5.0, -5.0, float("inf"))
+    results = evaluate.run(evaluate.EvaluateSettings(str(run_dir), audio_noise_snr_db=levels))
+    assert set(results) == {"test_snr_5db", "test_snr_-5db", "test_snr_infdb"}
+    metrics = RunFolder(run_dir).read_metrics()
+    assert metrics["test_snr_infdb"] == pytest.approx(metrics["test"])
+    assert metrics["test_snr_5db"]["loss"] != pytest.approx(metrics["test"]["loss"])
+    assert metrics["test_snr_5db"]["visual_accuracy"] == metrics["test"]["visual_accuracy"]
+
+
+def test_report_and_export(run_dir, records_dir, tmp_path):
+    page = report.run(
+        report.ReportSettings((str(run_dir),), str(tmp_path / "report"), num_examples=2)
+    )
+    text = page.read_text()
+    accuracy = RunFolder(run_dir).read_metrics()["test"]["accuracy"]
+    assert f"{accuracy:.3f}".lstrip("0") in text or f"{100 * accuracy:.1f}" in text
+    export.run(export.ExportSettings(str(run_dir), str(tmp_path / "model" / "1")))
+    clip = dataset.read_clips(records_dir, "test", 1)[0]
+    serve = tf.saved_model.load(str(tmp_path / "model" / "1")).signatures["serving_default"]
+    answer = serve(
+        waveform=tf.constant(clip.waveform[None]), frames=tf.constant(clip.frames[None])
+    )
+    inputs = {name: tf.expand_dims(value, 0) for name, value in clip.inputs.items()}
+    expected = tf.nn.softmax(RunFolder(run_dir).load_best()(inputs))
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=0.02)
+
+
+def test_settings_come_from_the_records(run_dir, records_dir):
+    index = records.read_index(records_dir)
+    model = RunFolder(run_dir).load_best()
+    assert model.encoders["audio"].input_shape[1:] == index.settings.audio_shape
+    assert model.encoders["visual"].input_shape[1:] == index.settings.visual_shape
+
+
+def test_a_loss_that_is_no_number_ends_the_run(records_dir, tmp_path):
+    with pytest.raises(ArithmeticError, match="must stay finite.*Received: loss=.*epoch 0, step"):
+        train.run(settings(records_dir, tmp_path / "run", learning_rate=1e30))
+
+
+def test_removed_sound_leaves_vision_only(records_dir, tmp_path):
+    train.run(settings(records_dir, tmp_path / "run", remove_modality="audio", epochs=1))
+    model = RunFolder(tmp_path / "run").load_best()
+    data = dataset.eval_dataset(records_dir, "test", 12, removed="audio")
+    inputs, _, _ = next(iter(data.dataset))
+    assert float(tf.reduce_max(tf.abs(inputs["audio"]))) == 0
+    parts = model.unimodal_logits(inputs)
+    assert float(tf.reduce_max(tf.math.reduce_std(parts["audio"], axis=0))) < 1e-6
+
+
+def test_demo_reads_its_preset():
+    values = demo.preset_settings(TrainSettings, records_dir="r", output_dir="o", epochs=3)
+    assert (values.encoder, values.epochs, values.records_dir) == ("small_cnn", 3, "r")
+    assert dataclasses.is_dataclass(values)
+
+
+def test_real_clips_become_records(grid_digits, tmp_path):
+    prepare.run(
+        prepare.PrepareSettings(
+            str(tmp_path / "records"),
+            manifest=str(grid_digits / "manifest.csv"),
+            window_s=0.6,
+            frames_per_second=10.0,
+            num_frames=4,
+            frame_height=32,
+            frame_width=48,
+            stored_short_side=48,
+        )
+    )
+    index = records.read_index(tmp_path / "records")
+    counts = {name: split.num_clips for name, split in index.splits.items()}
+    assert counts == {"train": 600, "validation": 160, "test": 240}
+    assert len(index.class_names) == 10 and not index.skipped
+    clips = dataset.read_clips(tmp_path / "records", "test", 8)
+    assert all(clip.waveform.shape == (9600,) for clip in clips)
+    assert np.median([np.abs(clip.waveform).max() for clip in clips]) > 0.02, "somebody speaks"
+    assert all(clip.frames.shape == (4, 32, 48, 3) for clip in clips)
+    assert all(np.abs(np.diff(clip.frames.astype(float), axis=0)).mean() > 0.5 for clip in clips)

@@ -1,0 +1,63 @@
+"""A run folder keeps its settings, its history and its lock."""
+
+import json
+
+import pytest
+
+from launchers.runs import RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def test_a_changed_setting_is_named(folder):
+    with folder.locked():
+        folder.keep_config({"alpha": 0.5, "drops": (1, 2)})
+        folder.keep_config({"alpha": 0.5, "drops": (1, 2)})
+        with pytest.raises(ValueError, match="Received: alpha was 0.5 and is 0.8; new was None"):
+            folder.keep_config({"alpha": 0.8, "drops": (1, 2), "new": 1})
+    assert folder.read_config() == {"alpha": 0.5, "drops": [1, 2]}
+
+
+def test_a_folder_in_use_is_refused(folder):
+    with folder.locked():
+        with pytest.raises(RuntimeError, match="one run at a time"):
+            with folder.locked():
+                pass
+    with folder.locked():
+        pass
+
+
+def test_history_and_metrics_come_back(folder):
+    history = {"epoch": [0.0, 1.0], "loss": [0.5, 0.25]}
+    with folder.locked():
+        folder.write_history(history)
+        folder.add_metrics("test", {"accuracy": 0.5})
+        folder.add_metrics("validation", {"accuracy": 0.75})
+        folder.add_metrics("test", {"accuracy": 1.0})
+    assert folder.read_history() == history
+    assert json.loads((folder.path / "metrics.json").read_text()) == {
+        "test": {"accuracy": 1.0},
+        "validation": {"accuracy": 0.75},
+    }
+
+
+def test_an_interrupted_write_leaves_the_old_file(folder):
+    with folder.locked():
+        folder.write_history({"epoch": [0.0]})
+        with pytest.raises(ValueError, match="shorter"):
+            folder.write_history({"epoch": [0.0, 1.0], "loss": [1.0]})
+    assert folder.read_history() == {"epoch": [0.0]}
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {".lock", "checkpoints", "history.csv"}
+
+
+def test_no_run_and_no_model(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="must hold config.json.*Received"):
+        folder.load_best()
+    with folder.locked():
+        folder.keep_config({})
+    with pytest.raises(FileNotFoundError, match="finished an epoch.*without best.keras"):
+        folder.load_best()

@@ -1,0 +1,106 @@
+"""Flags are made from settings, and both are checked by the same words."""
+
+import dataclasses
+import pathlib
+
+import pytest
+from absl import flags
+
+from launchers import demo, evaluate, export, prepare, report
+from launchers.settings import LauncherSettings, define_flags, from_flags, positive, setting
+from launchers.training import TrainSettings
+
+PRESETS = pathlib.Path(demo.__file__).parent / "presets"
+ALL = [
+    demo.DemoSettings,
+    evaluate.EvaluateSettings,
+    export.ExportSettings,
+    prepare.PrepareSettings,
+    report.ReportSettings,
+    TrainSettings,
+]
+
+
+def parse(settings_class, *arguments):
+    values = flags.FlagValues()
+    define_flags(settings_class, values)
+    values(["program", *arguments])
+    return from_flags(settings_class, values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample(LauncherSettings):
+    path: str = setting(dataclasses.MISSING, "Where.")
+    count: int | None = positive(None, "How many.")
+    rates: tuple[float, ...] = setting((0.5,), "Which.")
+    quick: bool = setting(True, "How.")
+    colour: str = setting("red", "What.", choices=("red", "blue"))
+
+
+def test_every_kind_of_flag():
+    assert parse(Sample, "--path=x") == Sample("x")
+    arguments = ["--path=x", "--count=3", "--rates=1,2.5", "--noquick", "--colour=blue"]
+    assert parse(Sample, *arguments) == Sample("x", 3, (1.0, 2.5), False, "blue")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--path=x", "--count=0"], "--count must be > 0. Received: count=0."),
+        (["--path=x", "--colour=green"], "one of red, blue. Received: colour='green'"),
+        (["--path=x", "--rates=1,two"], "list of numbers with commas. Received: rates=1,two"),
+    ],
+)
+def test_rules(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        parse(Sample, *arguments)
+
+
+def test_missing_and_unknown_flags():
+    with pytest.raises(flags.IllegalFlagValueError, match="--path must have a value"):
+        parse(Sample)
+    with pytest.raises(flags.UnrecognizedFlagError, match="count"):
+        parse(Sample, "--path=x", "--counts=3")
+
+
+@pytest.mark.parametrize("settings_class", ALL)
+def test_launchers_describe_every_flag(settings_class):
+    values = flags.FlagValues()
+    define_flags(settings_class, values)
+    for field in dataclasses.fields(settings_class):
+        assert values[field.name].help.endswith(".")
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.flags")), ids=lambda path: path.stem)
+def test_presets_serve_prepare_and_train(preset):
+    prepared = parse(
+        prepare.PrepareSettings, f"--flagfile={preset}", "--manifest=m", "--output_dir=o"
+    )
+    trained = parse(TrainSettings, f"--flagfile={preset}", "--records_dir=r", "--output_dir=o")
+    named = {
+        line.lstrip("-").split("=")[0].removeprefix("no")
+        for line in preset.read_text().splitlines()
+        if line.startswith("--") and not line.startswith("--undefok")
+    }
+    known = {f.name for s in (prepared, trained) for f in dataclasses.fields(s)}
+    assert named <= known
+    ignored = preset.read_text().split("--undefok=")[1].split("\n")[0].split(",")
+    assert {name.removeprefix("no") for name in ignored} == named
+
+
+def test_rules_between_flags():
+    with pytest.raises(ValueError, match="Exactly one of --manifest and --dataset"):
+        prepare.PrepareSettings(output_dir="o")
+    with pytest.raises(ValueError, match="--data_dir. Received: data_dir=None"):
+        prepare.PrepareSettings(output_dir="o", dataset="synthetic")
+    with pytest.raises(ValueError, match="must not lie before.*Received: 2 and 5"):
+        TrainSettings("r", "o", modulation_start_epoch=5, modulation_end_epoch=2)
+    with pytest.raises(ValueError, match="at least one run. Received: none"):
+        report.ReportSettings()
+
+
+def test_learning_rate_drops():
+    settings = TrainSettings("r", "o", learning_rate=0.1, lr_decay_epochs=(2, 4), lr_decay_rate=0.5)
+    assert [settings.learning_rate_at(epoch) for epoch in range(6)] == pytest.approx(
+        [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+    )
