@@ -1,7 +1,9 @@
 """A network of your own, balanced by OGM-GE: override `forward` and `branches`.
 
-Two recurrent encoders whose features attend to each other before a shared classifier: no fusion head
-of the library fits it, yet everything else of `OGMModel` works. Run `python examples/own_network.py`.
+Two recurrent encoders whose features attend to each other before a shared classifier: no fusion
+head of the library fits it, yet everything else of `OGMModel` works.
+
+  python examples/own_network.py
 """
 
 import keras

@@ -10,14 +10,13 @@ import pathlib
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
 from input_pipelines import dataset, records
 from launchers import evaluate, export, prepare, report, train
 from launchers.settings import (
     LauncherSettings,
-    define_flags,
-    from_flags,
+    from_flagfile,
     launch,
     not_negative,
     positive,
@@ -25,7 +24,7 @@ from launchers.settings import (
 )
 from launchers.training import MODULATIONS, TrainSettings
 
-_PRESET = pathlib.Path(__file__).parent / "presets" / "synthetic.flags"
+PRESET = pathlib.Path(__file__).parent / "presets" / "synthetic.flags"
 _NOISY_SNRS_DB = (5.0, 0.0)
 
 
@@ -44,8 +43,9 @@ def run(settings: DemoSettings) -> pathlib.Path:
     records_dir = folder / "records"
     logging.info("1/5 Writing and preparing the clips.")
     prepare.run(
-        preset_settings(
+        from_flagfile(
             prepare.PrepareSettings,
+            PRESET,
             dataset="synthetic",
             data_dir=str(folder / "clips"),
             dataset_seed=settings.demo_seed,
@@ -58,8 +58,9 @@ def run(settings: DemoSettings) -> pathlib.Path:
         run_dirs.append(str(folder / modulation))
         overrides = {"epochs": settings.demo_epochs} if settings.demo_epochs else {}
         train.run(
-            preset_settings(
+            from_flagfile(
                 TrainSettings,
+                PRESET,
                 records_dir=str(records_dir),
                 output_dir=run_dirs[-1],
                 modulation=modulation,
@@ -70,9 +71,7 @@ def run(settings: DemoSettings) -> pathlib.Path:
         keras.backend.clear_session()
     logging.info("3/5 Evaluating with noise in the sound.")
     for run_dir in run_dirs:
-        evaluate.run(
-            evaluate.EvaluateSettings(run_dir=run_dir, audio_noise_snr_db=_NOISY_SNRS_DB)
-        )
+        evaluate.run(evaluate.EvaluateSettings(run_dir=run_dir, audio_noise_snr_db=_NOISY_SNRS_DB))
     logging.info("4/5 Writing the report.")
     page = report.run(
         report.ReportSettings(run_dirs=tuple(run_dirs), output_dir=str(folder / "report"))
@@ -84,24 +83,6 @@ def run(settings: DemoSettings) -> pathlib.Path:
     _ask(saved_model, records_dir)
     logging.info("The report is at %s", page)
     return page
-
-
-def preset_settings(settings_class: type[LauncherSettings], **overrides) -> LauncherSettings:
-    """Returns a launcher's settings from the built-in dataset's preset.
-
-    Args:
-      settings_class: Of the launcher.
-      **overrides: Fields that the preset leaves open, or others than its own.
-    """
-    values = flags.FlagValues()
-    define_flags(settings_class, values)
-    required = [
-        f"--{field.name}={overrides[field.name]}"
-        for field in dataclasses.fields(settings_class)
-        if field.default is dataclasses.MISSING
-    ]
-    values(["demo", f"--flagfile={_PRESET}", *required])
-    return from_flags(settings_class, values, **overrides)
 
 
 def _ask(saved_model: pathlib.Path, records_dir: pathlib.Path) -> None:

@@ -70,7 +70,10 @@ def evaluate(model: OGMModel, batches: tf.data.Dataset) -> dict[str, float]:
         counted = weights.numpy() != 0
         labels.append(batch_labels.numpy()[counted])
         fused, unimodal = forward(inputs)
-        for prefix, logits in {"": fused, **{f"{n}_": part for n, part in unimodal.items()}}.items():
+        for prefix, logits in {
+            "": fused,
+            **{f"{n}_": part for n, part in unimodal.items()},
+        }.items():
             outputs.setdefault(prefix, []).append(logits.numpy()[counted])
     labels = np.concatenate(labels)
     fused = np.concatenate(outputs[""])

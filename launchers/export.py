@@ -1,6 +1,6 @@
 """Writes a trained run as a SavedModel that answers raw sound and pictures.
 
-  python -m launchers.export --run_dir=runs/mine --output_dir=models/mine/1
+python -m launchers.export --run_dir=runs/mine --output_dir=models/mine/1
 """
 
 import dataclasses

@@ -5,6 +5,7 @@ read back from disk are checked by the same words.
 """
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -126,6 +127,30 @@ def from_flags(
                 ) from error
         values[field.name] = value
     return settings_class(**values | overrides)
+
+
+def from_flagfile(
+    settings_class: type[LauncherSettings], path: str | os.PathLike, **overrides: Any
+) -> LauncherSettings:
+    """Returns the settings a flagfile describes.
+
+    Args:
+      settings_class: Of the launcher.
+      path: Of the flagfile.
+      **overrides: Fields that the file leaves open, or others than its own.
+
+    Raises:
+      ValueError: where a value breaks its rule.
+    """
+    values = flags.FlagValues()
+    define_flags(settings_class, values)
+    required = [
+        f"--{field.name}={overrides[field.name]}"
+        for field in dataclasses.fields(settings_class)
+        if field.default is dataclasses.MISSING
+    ]
+    values(["program", f"--flagfile={path}", *required])
+    return from_flags(settings_class, values, **overrides)
 
 
 def launch(settings_class: type[LauncherSettings], run: Callable[[Any], Any]) -> None:

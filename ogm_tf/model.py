@@ -335,7 +335,9 @@ class OGMModel(keras.Model):
         summed = _sum_over_replicas([*gradients, *penalties])
         gradients, penalties = summed[: len(gradients)], summed[len(gradients) :]
         # A branch of `tf.cond` holds no None and no sparse gradient, so the rest stays outside.
-        chosen = [i for i, c in enumerate(per_variable) if c is not None and gradients[i] is not None]
+        chosen = [
+            i for i, c in enumerate(per_variable) if c is not None and gradients[i] is not None
+        ]
 
         def modulated():
             data = [
@@ -343,9 +345,7 @@ class OGMModel(keras.Model):
                 for index, (gradient, penalty) in enumerate(zip(gradients, penalties, strict=True))
             ]
             data = self.modulation.modulate(data, per_variable, self.optimizer.iterations)
-            return [
-                data[i] if penalties[i] is None else data[i] + penalties[i] for i in chosen
-            ]
+            return [data[i] if penalties[i] is None else data[i] + penalties[i] for i in chosen]
 
         active = self.modulation.is_active(self.epoch)
         values = tf.cond(active, modulated, lambda: [tf.identity(gradients[i]) for i in chosen])

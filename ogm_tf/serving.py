@@ -63,9 +63,7 @@ def export(
     labels = tf.constant(list(class_names))
 
     def answer(*raw):
-        inputs = {
-            name: front_ends[name](value) for name, value in zip(names, raw, strict=True)
-        }
+        inputs = {name: front_ends[name](value) for name, value in zip(names, raw, strict=True)}
         logits, unimodal = model(inputs, training=False, unimodal=True)
         if logits.shape[-1] != len(class_names):
             raise ValueError(

@@ -3,11 +3,14 @@
 import base64
 import io
 import wave
+from collections.abc import Callable
 
 import matplotlib
 import numpy as np
 from matplotlib import image
 from matplotlib.figure import Figure
+
+from ogm_tf.analysis.themes import DARK, LIGHT
 
 _JPEG_QUALITY = {"quality": 85}
 
@@ -33,6 +36,18 @@ def to_jpeg_data_uri(figure: Figure, dots_per_inch: int = 144) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="jpeg", dpi=dots_per_inch, pil_kwargs=_JPEG_QUALITY)
     return _data_uri("image/jpeg", buffer.getvalue())
+
+
+def themed(
+    draw: Callable[..., Figure], encode: Callable[[Figure], str] = to_svg_data_uri
+) -> tuple[str, str]:
+    """Returns a figure as a data URI for light and one for dark surroundings.
+
+    Args:
+      draw: Takes `theme` and returns the figure.
+      encode: Takes the figure and returns the data URI.
+    """
+    return encode(draw(theme=LIGHT)), encode(draw(theme=DARK))
 
 
 def picture_to_data_uri(picture: np.ndarray, max_side: int = 256) -> str:

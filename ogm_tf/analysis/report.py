@@ -12,25 +12,20 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 import numpy as np
-from absl import logging
-from matplotlib.figure import Figure
 
-from ogm_tf.analysis import embedding, figures, summaries
+from ogm_tf.analysis import figures, summaries, themes
+from ogm_tf.analysis.clips import clip_views
+from ogm_tf.analysis.embedding import themed
 from ogm_tf.analysis.summaries import ClipExample, RunSummary
 
 __all__ = ["ClipExample", "RunSummary", "write_report"]
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
-# A page under 5 MB can be sent by mail and opened on a phone.
-_MAX_CLIPS_BYTES = 4_000_000
-_MAX_SOUND_BYTES = 1_800_000
-_MAX_FRAMES = 6
-_BASE64_GROWTH = 4 / 3
 
 
 def write_report(
@@ -61,7 +56,7 @@ def write_report(
     """
     runs, examples = list(runs), list(examples)
     _check(runs, examples, modalities, class_names)
-    clips = _clips(examples, runs, modalities)
+    clips = clip_views(examples, [run.name for run in runs], modalities)
     headline, *more = summaries.headlines(runs, modalities)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -76,8 +71,8 @@ def write_report(
         more_headlines=more,
         modalities=modalities,
         class_names=class_names,
-        light=figures.LIGHT,
-        dark=figures.DARK,
+        light=themes.LIGHT,
+        dark=themes.DARK,
         table=_table(runs, modalities),
         run_figures=_run_figures(runs, modalities, len(class_names)),
         shared_figures=_shared_figures(runs),
@@ -158,11 +153,6 @@ def _comparison_csv(runs: Sequence[RunSummary]) -> str:
     return text.getvalue()
 
 
-def _themed(draw: Callable[..., Figure], encode=embedding.to_svg_data_uri) -> tuple[str, str]:
-    """Returns a figure for light and for dark surroundings."""
-    return encode(draw(theme=figures.LIGHT)), encode(draw(theme=figures.DARK))
-
-
 def _run_figures(
     runs: Sequence[RunSummary], modalities: Sequence[str], num_classes: int
 ) -> list[dict[str, Any]]:
@@ -175,7 +165,7 @@ def _run_figures(
         prefix, split = _accuracy_columns(run, modalities)
         fused = run.history[f"{prefix}accuracy"]
         branches = {name: run.history[f"{prefix}{name}_accuracy"] for name in modalities}
-        images = _themed(
+        images = themed(
             lambda theme, run=run, fused=fused, branches=branches: figures.accuracy_figure(
                 fused, branches, chance=1 / num_classes, best_epoch=run.best_epoch, theme=theme
             )
@@ -185,7 +175,7 @@ def _run_figures(
         accuracies.append((run, split, images, text))
         ratios = {name: run.history[f"{name}_ratio"] for name in modalities}
         coefficients = {name: run.history[f"{name}_coefficient"] for name in modalities}
-        images = _themed(
+        images = themed(
             lambda theme, run=run, ratios=ratios, coefficients=coefficients: (
                 figures.modulation_figure(
                     ratios, coefficients, window=run.window, ratio_limits=ratio_limits, theme=theme
@@ -220,7 +210,7 @@ def _end(values: Sequence[float]) -> str:
 def _shared_figures(runs: Sequence[RunSummary]) -> list[tuple[str, tuple[str, str], str]]:
     """Returns figures that show all runs together: (title, images, text)."""
     losses = {run.name: run.history["loss"] for run in runs}
-    images = _themed(lambda theme: figures.loss_figure(losses, theme=theme))
+    images = themed(lambda theme: figures.loss_figure(losses, theme=theme))
     text = f"Training loss per epoch. {_last(losses)}"
     shown = [("Training loss", images, text)]
     for split in {
@@ -229,7 +219,7 @@ def _shared_figures(runs: Sequence[RunSummary]) -> list[tuple[str, tuple[str, st
         by_run = {run.name: _noise_curve(run, split) for run in runs}
         by_run = {name: curve for name, curve in by_run.items() if len(curve) > 1}
         if by_run:
-            images = _themed(lambda theme, by_run=by_run: figures.noise_figure(by_run, theme=theme))
+            images = themed(lambda theme, by_run=by_run: figures.noise_figure(by_run, theme=theme))
             points = (
                 f"{name}: " + ", ".join(f"{_number(y)} at {x:g} dB" for x, y in curve.items())
                 for name, curve in by_run.items()
@@ -252,70 +242,6 @@ def _noise_curve(run: RunSummary, split: str) -> dict[float, float]:
         for name, noise in noisy.items()
         if noise and noise[0] == split and math.isfinite(noise[1])
     }
-
-
-def _clips(
-    examples: Sequence[ClipExample], runs: Sequence[RunSummary], modalities: Sequence[str]
-) -> list[dict[str, Any]]:
-    clips, num_bytes = [], 0
-    max_samples = int(_MAX_SOUND_BYTES / _BASE64_GROWTH / 2 / max(1, len(examples)))
-    for example in examples:
-        clip = _clip(example, runs, modalities, max_samples)
-        num_bytes += sum(map(len, [*clip["frames"], *clip["spectrogram"], clip["sound"] or ""]))
-        if num_bytes > _MAX_CLIPS_BYTES:
-            logging.warning(
-                "The report shows %s of %s clips, to stay under 5 MB.", len(clips), len(examples)
-            )
-            break
-        clips.append(clip)
-    return clips
-
-
-def _clip(
-    example: ClipExample,
-    runs: Sequence[RunSummary],
-    modalities: Sequence[str],
-    max_samples: int,
-) -> dict[str, Any]:
-    frames = np.asarray(example.frames)
-    shown = np.unique(np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round())
-    spectrogram = _themed(
-        lambda theme: figures.spectrogram_figure(
-            example.spectrogram, example.sample_rate_hz, example.hop_length, theme=theme
-        ),
-        embedding.to_jpeg_data_uri,
-    )
-    sound, cut_s = None, None
-    if example.waveform is not None:
-        waveform = np.asarray(example.waveform)
-        if len(waveform) > max_samples:
-            waveform, cut_s = waveform[:max_samples], max_samples / example.sample_rate_hz
-        sound = embedding.waveform_to_data_uri(waveform, example.sample_rate_hz)
-    answers = []
-    for run in runs:
-        said = example.predictions.get(run.name, {})
-        cells = [said.get(branch) for branch in ("fused", *modalities)]
-        answers.append((run.name, [_answer(cell, example.label) for cell in cells]))
-    seconds = example.spectrogram.shape[1] * example.hop_length / example.sample_rate_hz
-    return {
-        "id": example.clip_id,
-        "label": example.label,
-        "frames": [embedding.picture_to_data_uri(frames[int(index)]) for index in shown],
-        "num_frames": len(frames),
-        "spectrogram": spectrogram,
-        "seconds": f"{seconds:.1f}",
-        "sound": sound,
-        "cut_s": None if cut_s is None else f"{cut_s:.1f}",
-        "answers": answers,
-    }
-
-
-def _answer(said: tuple[str, float] | None, label: str) -> dict[str, Any] | None:
-    if said is None:
-        return None
-    name, probability = said
-    percent = f"{probability:.0%}" if math.isfinite(probability) else "–"
-    return {"name": name, "percent": percent, "is_right": name == label}
 
 
 def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:

@@ -1,6 +1,5 @@
 """Clips on disk, records, training, evaluation, report, SavedModel: the whole sentence, small."""
 
-import dataclasses
 import json
 
 import keras
@@ -9,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from input_pipelines import dataset, records, synthetic
-from launchers import demo, evaluate, export, prepare, report, train
+from launchers import evaluate, export, prepare, report, train
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
 
@@ -126,7 +125,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
         np.testing.assert_allclose(resumed.read_history()[name], values, atol=1e-5, err_msg=name)
     state = whole.read_state()
     assert resumed.read_state() == pytest.approx(state)
-    models = [keras.models.load_model(f.checkpoints / state["checkpoint"]) for f in (resumed, whole)]
+    models = [
+        keras.models.load_model(f.checkpoints / state["checkpoint"]) for f in (resumed, whole)
+    ]
     for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
@@ -151,9 +152,7 @@ def test_report_and_export(run_dir, records_dir, tmp_path):
     export.run(export.ExportSettings(str(run_dir), str(tmp_path / "model" / "1")))
     clip = dataset.read_clips(records_dir, "test", 1)[0]
     serve = tf.saved_model.load(str(tmp_path / "model" / "1")).signatures["serving_default"]
-    answer = serve(
-        waveform=tf.constant(clip.waveform[None]), frames=tf.constant(clip.frames[None])
-    )
+    answer = serve(waveform=tf.constant(clip.waveform[None]), frames=tf.constant(clip.frames[None]))
     inputs = {name: tf.expand_dims(value, 0) for name, value in clip.inputs.items()}
     expected = tf.nn.softmax(RunFolder(run_dir).load_best()(inputs))
     np.testing.assert_allclose(answer["probabilities"], expected, atol=0.02)
@@ -179,12 +178,6 @@ def test_removed_sound_leaves_vision_only(records_dir, tmp_path):
     assert float(tf.reduce_max(tf.abs(inputs["audio"]))) == 0
     parts = model.unimodal_logits(inputs)
     assert float(tf.reduce_max(tf.math.reduce_std(parts["audio"], axis=0))) < 1e-6
-
-
-def test_demo_reads_its_preset():
-    values = demo.preset_settings(TrainSettings, records_dir="r", output_dir="o", epochs=3)
-    assert (values.encoder, values.epochs, values.records_dir) == ("small_cnn", 3, "r")
-    assert dataclasses.is_dataclass(values)
 
 
 def test_real_clips_become_records(grid_digits, tmp_path):

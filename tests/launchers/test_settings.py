@@ -7,7 +7,14 @@ import pytest
 from absl import flags
 
 from launchers import demo, evaluate, export, prepare, report
-from launchers.settings import LauncherSettings, define_flags, from_flags, positive, setting
+from launchers.settings import (
+    LauncherSettings,
+    define_flags,
+    from_flagfile,
+    from_flags,
+    positive,
+    setting,
+)
 from launchers.training import TrainSettings
 
 PRESETS = pathlib.Path(demo.__file__).parent / "presets"
@@ -86,6 +93,11 @@ def test_presets_serve_prepare_and_train(preset):
     assert named <= known
     ignored = preset.read_text().split("--undefok=")[1].split("\n")[0].split(",")
     assert {name.removeprefix("no") for name in ignored} == named
+
+
+def test_from_a_flagfile_with_overrides():
+    values = from_flagfile(TrainSettings, demo.PRESET, records_dir="r", output_dir="o", epochs=3)
+    assert (values.encoder, values.epochs, values.records_dir) == ("small_cnn", 3, "r")
 
 
 def test_rules_between_flags():

@@ -308,7 +308,9 @@ def test_inputs_by_name_or_by_position(form):
     model.fit(given, labels, verbose=0)
 
 
-@pytest.mark.parametrize("settings", [{"steps_per_execution": 5}, {"jit_compile": True}, {"run_eagerly": True}])
+@pytest.mark.parametrize(
+    "settings", [{"steps_per_execution": 5}, {"jit_compile": True}, {"run_eagerly": True}]
+)
 def test_execution_settings_change_no_weight(settings):
     reference = compiled(build(ogm_tf.OGMGE(0.5, seed=2)))
     model = compiled(build(ogm_tf.OGMGE(0.5, seed=2)), **settings)
@@ -388,7 +390,9 @@ def test_sparse_gradients_are_modulated():
         {"text": embed("text"), "tags": embed("tags")}, ogm_tf.fusion.Sum(3), ogm_tf.OGM(0.5)
     )
     compiled(model, keras.optimizers.SGD(1.0))
-    inputs = {n: np.arange(12, dtype=np.int32).reshape(2, 6) + i for i, n in enumerate(model.encoders)}
+    inputs = {
+        n: np.arange(12, dtype=np.int32).reshape(2, 6) + i for i, n in enumerate(model.encoders)
+    }
     labels = np.array([0, 1])
     table = model.encoders["text"].trainable_variables[0]
     with tf.GradientTape() as tape:
@@ -476,7 +480,9 @@ def test_jit_compile_is_refused_on_two_replicas(mirrored):
 
 def test_clear_errors():
     inputs, labels = data()
-    with pytest.raises(ValueError, match="at least two modalities. Received: encoders=\\['audio'\\]"):
+    with pytest.raises(
+        ValueError, match="at least two modalities. Received: encoders=\\['audio'\\]"
+    ):
         ogm_tf.OGMModel({"audio": encoder("audio")}, ogm_tf.fusion.Concat(3))
     with pytest.raises(ValueError, match="`fusion` must be a layer.*Received: fusion=None"):
         ogm_tf.OGMModel({"audio": encoder("a"), "visual": encoder("v")})

@@ -1,0 +1,92 @@
+"""Example clips: frames, sound, spectrogram and answers, ready for the page's template."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from ogm_tf.analysis import embedding, figures
+from ogm_tf.analysis.summaries import ClipExample
+
+# A page under 5 MB can be sent by mail and opened on a phone.
+_MAX_CLIPS_BYTES = 4_000_000
+_MAX_SOUND_BYTES = 1_800_000
+_MAX_FRAMES = 6
+_BASE64_GROWTH = 4 / 3
+
+
+def clip_views(
+    examples: Sequence[ClipExample], run_names: Sequence[str], modalities: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns what the page's template shows of each clip.
+
+    Args:
+      examples: Checked clips.
+      run_names: In the order they are shown.
+      modalities: Their names.
+
+    Returns:
+      One dictionary a clip. Long sounds are cut, and the last clips are left out with a warning
+      where all of them would be too large for one page.
+    """
+    clips, num_bytes = [], 0
+    max_samples = int(_MAX_SOUND_BYTES / _BASE64_GROWTH / 2 / max(1, len(examples)))
+    for example in examples:
+        clip = _clip(example, run_names, modalities, max_samples)
+        num_bytes += sum(map(len, [*clip["frames"], *clip["spectrogram"], clip["sound"] or ""]))
+        if num_bytes > _MAX_CLIPS_BYTES:
+            logging.warning(
+                "The report shows %s of %s clips, to stay under 5 MB.", len(clips), len(examples)
+            )
+            break
+        clips.append(clip)
+    return clips
+
+
+def _clip(
+    example: ClipExample,
+    run_names: Sequence[str],
+    modalities: Sequence[str],
+    max_samples: int,
+) -> dict[str, Any]:
+    frames = np.asarray(example.frames)
+    shown = np.unique(np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round())
+    spectrogram = embedding.themed(
+        lambda theme: figures.spectrogram_figure(
+            example.spectrogram, example.sample_rate_hz, example.hop_length, theme=theme
+        ),
+        embedding.to_jpeg_data_uri,
+    )
+    sound, cut_s = None, None
+    if example.waveform is not None:
+        waveform = np.asarray(example.waveform)
+        if len(waveform) > max_samples:
+            waveform, cut_s = waveform[:max_samples], max_samples / example.sample_rate_hz
+        sound = embedding.waveform_to_data_uri(waveform, example.sample_rate_hz)
+    answers = []
+    for name in run_names:
+        said = example.predictions.get(name, {})
+        cells = [said.get(branch) for branch in ("fused", *modalities)]
+        answers.append((name, [_answer(cell, example.label) for cell in cells]))
+    seconds = example.spectrogram.shape[1] * example.hop_length / example.sample_rate_hz
+    return {
+        "id": example.clip_id,
+        "label": example.label,
+        "frames": [embedding.picture_to_data_uri(frames[int(index)]) for index in shown],
+        "num_frames": len(frames),
+        "spectrogram": spectrogram,
+        "seconds": f"{seconds:.1f}",
+        "sound": sound,
+        "cut_s": None if cut_s is None else f"{cut_s:.1f}",
+        "answers": answers,
+    }
+
+
+def _answer(said: tuple[str, float] | None, label: str) -> dict[str, Any] | None:
+    if said is None:
+        return None
+    name, probability = said
+    percent = f"{probability:.0%}" if math.isfinite(probability) else "–"
+    return {"name": name, "percent": percent, "is_right": name == label}
