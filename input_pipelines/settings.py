@@ -94,7 +94,7 @@ class ClipSettings:
     Args:
       window_s: Seconds of a clip the model gets, > 0; both modalities are cut from the same
         window. Longer clips give a random window in training and the middle in evaluation;
-        shorter ones are tiled (sound) and held (frames).
+        of shorter ones the sound is tiled and the frames are spread over their length.
       audio: Settings of the sound.
       video: Settings of the pictures.
 

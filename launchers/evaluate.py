@@ -2,8 +2,8 @@
 
   python -m launchers.evaluate --run_dir=runs/mine --split=test
 
-Prints the metrics and adds them to the run's metrics.json, under the split's name: with the noise in
-the sound that the run was trained with, if any. At noise levels of your own, such as
+Prints the metrics and adds them to the run's metrics.json, under the split's name: with the noise
+in the sound that the run was trained with, if any. At noise levels of your own, such as
 --audio_noise_snr_db=20,5,0 (inf for none), it adds them under <split>_snr_<dB>db instead.
 """
 
@@ -70,10 +70,8 @@ def evaluate(model: OGMModel, batches: tf.data.Dataset) -> dict[str, float]:
         counted = weights.numpy() != 0
         labels.append(batch_labels.numpy()[counted])
         fused, unimodal = forward(inputs)
-        for prefix, logits in {
-            "": fused,
-            **{f"{n}_": part for n, part in unimodal.items()},
-        }.items():
+        answers = {"": fused, **{f"{name}_": part for name, part in unimodal.items()}}
+        for prefix, logits in answers.items():
             outputs.setdefault(prefix, []).append(logits.numpy()[counted])
     labels = np.concatenate(labels)
     fused = np.concatenate(outputs[""])

@@ -109,8 +109,8 @@ def _raw_input(name: str, front_end: FrontEnd) -> tf.TensorSpec:
     spec = getattr(front_end, "raw_input", RAW_INPUTS.get(name))
     if not isinstance(spec, tf.TensorSpec) or not spec.name:
         raise ValueError(
-            f"The front end of {name!r} must declare its input as `raw_input`, a tf.TensorSpec with "
-            f"a name. Received: raw_input={spec!r}."
+            f"The front end of {name!r} must declare its input as `raw_input`, a named "
+            f"tf.TensorSpec. Received: raw_input={spec!r}."
         )
     return spec
 

@@ -10,15 +10,16 @@ from absl import logging
 from ogm_tf.analysis import embedding, figures
 from ogm_tf.analysis.summaries import ClipExample
 
-# A page under 5 MB can be sent by mail and opened on a phone.
-_MAX_CLIPS_BYTES = 4_000_000
 _MAX_SOUND_BYTES = 1_800_000
 _MAX_FRAMES = 6
 _BASE64_GROWTH = 4 / 3
 
 
 def clip_views(
-    examples: Sequence[ClipExample], run_names: Sequence[str], modalities: Sequence[str]
+    examples: Sequence[ClipExample],
+    run_names: Sequence[str],
+    modalities: Sequence[str],
+    max_bytes: int,
 ) -> list[dict[str, Any]]:
     """Returns what the page's template shows of each clip.
 
@@ -26,19 +27,22 @@ def clip_views(
       examples: Checked clips.
       run_names: In the order they are shown.
       modalities: Their names.
+      max_bytes: Of the pictures and sounds of all clips together.
 
     Returns:
       One dictionary a clip. Long sounds are cut, and the last clips are left out with a warning
-      where all of them would be too large for one page.
+      where all of them would take more than `max_bytes`.
     """
     clips, num_bytes = [], 0
-    max_samples = int(_MAX_SOUND_BYTES / _BASE64_GROWTH / 2 / max(1, len(examples)))
+    max_samples = int(
+        min(_MAX_SOUND_BYTES, max_bytes / 2) / _BASE64_GROWTH / 2 / max(1, len(examples))
+    )
     for example in examples:
         clip = _clip(example, run_names, modalities, max_samples)
         num_bytes += sum(map(len, [*clip["frames"], *clip["spectrogram"], clip["sound"] or ""]))
-        if num_bytes > _MAX_CLIPS_BYTES:
+        if num_bytes > max_bytes:
             logging.warning(
-                "The report shows %s of %s clips, to stay under 5 MB.", len(clips), len(examples)
+                "The report shows %s of %s clips, to stay small.", len(clips), len(examples)
             )
             break
         clips.append(clip)

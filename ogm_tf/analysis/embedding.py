@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import wave
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from matplotlib.figure import Figure
 from ogm_tf.analysis.themes import DARK, LIGHT
 
 _JPEG_QUALITY = {"quality": 85}
+# A position in points; numbers below 1 are scales, of which every digit counts.
+_LONG_NUMBER = re.compile(r"[1-9]\d*\.\d{3,}(?!\d)")
 
 
 def to_svg_data_uri(figure: Figure) -> str:
@@ -21,7 +24,8 @@ def to_svg_data_uri(figure: Figure) -> str:
     # Fixed identifiers and no date: the same numbers give the same bytes.
     with matplotlib.rc_context({"svg.hashsalt": "ogm_tf"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _data_uri("image/svg+xml", buffer.getvalue())
+    text = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", buffer.getvalue().decode())
+    return _data_uri("image/svg+xml", re.sub(r"\s+", " ", text).encode())
 
 
 def to_png_data_uri(figure: Figure, dots_per_inch: int = 144) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from absl import logging
 
 from ogm_tf.analysis import figures, summaries, themes
 from ogm_tf.analysis.clips import clip_views
@@ -26,6 +27,9 @@ from ogm_tf.analysis.summaries import ClipExample, RunSummary
 __all__ = ["ClipExample", "RunSummary", "write_report"]
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
+# A page under 5 MB can be sent by mail and opened on a phone.
+_MAX_CURVES_BYTES = 3_200_000
+_MAX_PICTURES_BYTES = 4_600_000
 
 
 def write_report(
@@ -41,8 +45,8 @@ def write_report(
     Args:
       output_dir: Folder, made where it is missing.
       runs: At least one, in the order they are shown.
-      examples: Clips to show; those that would make the page too large are left out, which the page
-        and the log say, and long sounds are cut.
+      examples: Clips to show. What would make the page too large is left out (the last clips; the
+        curves of the last of many runs), which page and log say, and long sounds are cut.
       modalities: Names, in the order of the columns.
       class_names: Of all classes.
       title: Of the page.
@@ -56,7 +60,18 @@ def write_report(
     """
     runs, examples = list(runs), list(examples)
     _check(runs, examples, modalities, class_names)
-    clips = clip_views(examples, [run.name for run in runs], modalities)
+    shared_figures = _shared_figures(runs)
+    num_bytes = sum(len(image) for _, images, _ in shared_figures for image in images)
+    run_figures = []
+    for run in runs:
+        drawn = _run_figures(run, runs, modalities, len(class_names))
+        num_bytes += sum(len(image) for _, images, _ in drawn for image in images)
+        if num_bytes > _MAX_CURVES_BYTES:
+            logging.warning("The report has curves of %s of its runs.", len(run_figures))
+            break
+        run_figures.append((run, drawn))
+    run_names = [run.name for run in runs]
+    clips = clip_views(examples, run_names, modalities, _MAX_PICTURES_BYTES - num_bytes)
     headline, *more = summaries.headlines(runs, modalities)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -74,11 +89,12 @@ def write_report(
         light=themes.LIGHT,
         dark=themes.DARK,
         table=_table(runs, modalities),
-        run_figures=_run_figures(runs, modalities, len(class_names)),
-        shared_figures=_shared_figures(runs),
+        run_figures=run_figures,
+        num_runs_left_out=len(runs) - len(run_figures),
+        shared_figures=shared_figures,
         clips=clips,
         num_clips_left_out=len(examples) - len(clips),
-        run_names=[run.name for run in runs],
+        run_names=run_names,
         settings=_settings(runs),
     )
     folder = pathlib.Path(output_dir)
@@ -154,41 +170,45 @@ def _comparison_csv(runs: Sequence[RunSummary]) -> str:
 
 
 def _run_figures(
-    runs: Sequence[RunSummary], modalities: Sequence[str], num_classes: int
-) -> list[dict[str, Any]]:
-    """Returns, for each kind of figure, one figure for each run: (run name, images, text)."""
-    ratio_limits = figures.ratio_range(
-        {(run.name, name): run.history[f"{name}_ratio"] for run in runs for name in modalities}
+    run: RunSummary, runs: Sequence[RunSummary], modalities: Sequence[str], num_classes: int
+) -> list[tuple[str, tuple[str, str], str]]:
+    """Returns two figures of a run, of accuracy and of modulation: (caption, images, text)."""
+    prefix, split = _accuracy_columns(run, modalities)
+    fused = run.history[f"{prefix}accuracy"]
+    branches = {name: run.history[f"{prefix}{name}_accuracy"] for name in modalities}
+    accuracy = themed(
+        lambda theme: figures.accuracy_figure(
+            fused, branches, chance=1 / num_classes, best_epoch=run.best_epoch, theme=theme
+        )
     )
-    accuracies, modulations = [], []
-    for run in runs:
-        prefix, split = _accuracy_columns(run, modalities)
-        fused = run.history[f"{prefix}accuracy"]
-        branches = {name: run.history[f"{prefix}{name}_accuracy"] for name in modalities}
-        images = themed(
-            lambda theme, run=run, fused=fused, branches=branches: figures.accuracy_figure(
-                fused, branches, chance=1 / num_classes, best_epoch=run.best_epoch, theme=theme
-            )
+    ratios, coefficients = (
+        {name: run.history[f"{name}_{kind}"] for name in modalities}
+        for kind in ("ratio", "coefficient")
+    )
+    # The same axis for every run, so that they can be compared.
+    limits = figures.ratio_range(
+        {
+            (any_run.name, name): any_run.history[f"{name}_ratio"]
+            for any_run in runs
+            for name in modalities
+        }
+    )
+    modulation = themed(
+        lambda theme: figures.modulation_figure(
+            ratios, coefficients, window=run.window, ratio_limits=limits, theme=theme
         )
-        curves = {"fused": fused, **branches}
-        text = f"Accuracy per epoch of run {run.name} on {split}. {_last(curves)}"
-        accuracies.append((run, split, images, text))
-        ratios = {name: run.history[f"{name}_ratio"] for name in modalities}
-        coefficients = {name: run.history[f"{name}_coefficient"] for name in modalities}
-        images = themed(
-            lambda theme, run=run, ratios=ratios, coefficients=coefficients: (
-                figures.modulation_figure(
-                    ratios, coefficients, window=run.window, ratio_limits=ratio_limits, theme=theme
-                )
-            )
-        )
-        text = (
+    )
+    last = _last({"fused": fused, **branches})
+    window = f"epochs {run.window[0]} to {run.window[1]}" if run.window else "never modulated"
+    return [
+        (split, accuracy, f"Accuracy per epoch of run {run.name} on {split}. {last}"),
+        (
+            window,
+            modulation,
             f"Ratio and coefficient per epoch of run {run.name}. Ratio: {_last(ratios)} "
-            f"Coefficient: {_last(coefficients)}"
-        )
-        window = f"epochs {run.window[0]} to {run.window[1]}" if run.window else "never modulated"
-        modulations.append((run, window, images, text))
-    return [{"kind": "accuracy", "items": accuracies}, {"kind": "ratio", "items": modulations}]
+            f"Coefficient: {_last(coefficients)}",
+        ),
+    ]
 
 
 def _accuracy_columns(run: RunSummary, modalities: Sequence[str]) -> tuple[str, str]:

@@ -87,7 +87,7 @@ def _one_hot(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         )
     if not labels.shape.is_compatible_with(logits.shape[:-1]):
         raise ValueError(
-            f"Labels must hold one class for each of the samples {logits.shape[:-1]} of the logits. "
+            f"Labels must hold one class for each of the {logits.shape[:-1]} rows of the logits. "
             f"Received: labels of shape {labels.shape}."
         )
     return tf.one_hot(tf.cast(labels, tf.int32), num_classes, dtype=tf.float32)

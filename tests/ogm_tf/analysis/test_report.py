@@ -182,6 +182,15 @@ def test_page_stays_small_whatever_it_is_given(tmp_path):
     assert re.search(r"\d+ more clips are left out", page.read_text("utf-8"))
 
 
+def test_page_stays_small_with_many_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_MAX_CURVES_BYTES", 450_000)
+    many = [make_run(f"run {number}", "ogm", 0.5, 0.5) for number in range(4)]
+    page = report.write_report(tmp_path, many, [], MODALITIES, CLASSES).read_text("utf-8")
+    shown = 4 - int(re.search(r"last (\d+) runs are left out", page)[1])
+    assert 1 <= shown <= 3 and page.count("<figcaption>") == 2 * shown
+    assert page.count('<th scope="row">run 3</th>') == 5
+
+
 def without(run, column):
     history = {name: values for name, values in run.history.items() if name != column}
     return dataclasses.replace(run, history=history)
