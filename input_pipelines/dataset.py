@@ -4,22 +4,17 @@ Whatever is random is drawn statelessly from (run seed, purpose, epoch or sample
 batches are the same with any number of threads, and from any step on.
 """
 
-import dataclasses
 import math
 import os
 import pathlib
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from input_pipelines import audio, records, video
-from input_pipelines.settings import ClipSettings
+from input_pipelines import clips, records
+from input_pipelines.clips import Example, Purpose
 
 MODALITIES = ("audio", "visual")
-
-# What a random number is for; two purposes never share one.
-_SHARD_ORDER, _CLIP_ORDER, _WINDOW, _CROP, _FLIP, _NOISE, _EVALUATION_NOISE = range(7)
 
 # Serialised clips that wait to be drawn; a split within both limits is shuffled as a whole.
 SHUFFLE_BUFFER_CLIPS = 20_000
@@ -41,42 +36,6 @@ class EvalData(NamedTuple):
     dataset: tf.data.Dataset
     num_clips: int
     index: records.Index
-
-
-@dataclasses.dataclass(frozen=True)
-class Example:
-    """One clip as evaluation sees it, for a person to look at.
-
-    Args:
-      clip_id: From the manifest.
-      label: Index of its class.
-      waveform: float32 `[window_samples]` in [-1, 1].
-      frames: uint8 RGB `[N, H, W, 3]`.
-      inputs: What the model gets, without a batch axis.
-    """
-
-    clip_id: str
-    label: int
-    waveform: np.ndarray
-    frames: np.ndarray
-    inputs: dict[str, np.ndarray]
-
-
-class StoredClip(NamedTuple):
-    """Tensors of one parsed record: scalars, and frames `[stored]` with times in microseconds."""
-
-    clip_id: tf.Tensor
-    label: tf.Tensor
-    pcm16: tf.Tensor
-    encoded: tf.Tensor
-    timestamps_us: tf.Tensor
-
-
-class Window(NamedTuple):
-    """The part of a clip both modalities come from, in samples of sound, int32 scalars."""
-
-    start: tf.Tensor
-    length: tf.Tensor
 
 
 def steps_per_epoch(index: records.Index, batch_size: int, split: str = "train") -> int:
@@ -136,11 +95,11 @@ def train_dataset(
         # Dataset.shuffle mixes in the global seed, on which a resumed run must not depend.
         tf.compat.v1.set_random_seed(1)
         order = tf.random.experimental.stateless_shuffle(
-            tf.constant(files), _draw_seed(seed, _SHARD_ORDER, epoch), alg="philox"
+            tf.constant(files), clips.draw_seed(seed, Purpose.SHARD_ORDER, epoch), alg="philox"
         )
         clip_order = tf.random.stateless_uniform(
             [],
-            _draw_seed(seed, _CLIP_ORDER, epoch),
+            clips.draw_seed(seed, Purpose.CLIP_ORDER, epoch),
             minval=None,
             maxval=None,
             dtype=tf.int64,
@@ -150,7 +109,7 @@ def train_dataset(
         serialized = serialized.shuffle(buffer_clips, clip_order, reshuffle_each_iteration=False)
         return serialized.take(clips_per_epoch)
 
-    load = _Loader(index.settings, seed, True, audio_noise_snr_db, removed)
+    load = clips.Loader(index.settings, seed, True, audio_noise_snr_db, removed)
     # Epochs that are over are never read again; within one, clips are skipped undecoded.
     epoch, step = divmod(start_step, steps)
     dataset = tf.data.Dataset.range(epoch, tf.int64.max).flat_map(read_epoch)
@@ -189,7 +148,7 @@ def eval_dataset(
     index, files = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
     settings, num_clips = index.settings, index.splits[split].num_clips
 
-    load = _Loader(settings, seed, False, audio_noise_snr_db, removed)
+    load = clips.Loader(settings, seed, False, audio_noise_snr_db, removed)
 
     def load_weighted(position: tf.Tensor, serialized: tf.Tensor):
         return *load(position, serialized), tf.constant(1.0)
@@ -234,22 +193,9 @@ def read_clips(records_dir: str | os.PathLike, split: str, count: int) -> list[E
         for position in wanted:
             if first <= position < first + shard.num_clips:
                 serialized = next(iter(tf.data.TFRecordDataset(file).skip(position - first)))
-                examples.append(_example(serialized, index.settings))
+                examples.append(clips.evaluation_example(serialized, index.settings))
         first += shard.num_clips
     return examples
-
-
-def _example(serialized: tf.Tensor, settings: ClipSettings) -> Example:
-    load = _Loader(settings, seed=0, training=False)
-    clip = _parse(serialized)
-    inputs, label = load(tf.constant(0, tf.int64), serialized)
-    return Example(
-        clip_id=clip.clip_id.numpy().decode(),
-        label=int(label),
-        waveform=_waveform(clip, load.window(clip, 0), settings).numpy(),
-        frames=video.denormalise(inputs["visual"]).numpy(),
-        inputs={name: value.numpy() for name, value in inputs.items()},
-    )
 
 
 def _num_clips(index: records.Index, split: str) -> int:
@@ -318,90 +264,3 @@ def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     # Several workers share batches, not files: the order must not depend on their number.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _draw_seed(seed: int, purpose: int, number: tf.Tensor) -> tf.Tensor:
-    return tf.random.fold_in(tf.constant([seed, purpose], tf.int64), number, alg="philox")
-
-
-def _parse(serialized: tf.Tensor) -> StoredClip:
-    context, sequence = tf.io.parse_single_sequence_example(
-        serialized, records.CONTEXT_FEATURES, records.SEQUENCE_FEATURES
-    )
-    return StoredClip(
-        clip_id=context[records.MEDIA_ID],
-        label=tf.cast(context[records.LABEL_INDEX], tf.int32),
-        pcm16=context[records.WAVEFORM_PCM16],
-        encoded=sequence[records.IMAGE_ENCODED],
-        timestamps_us=sequence[records.IMAGE_TIMESTAMP],
-    )
-
-
-def _waveform(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Tensor:
-    waveform = audio.decode_pcm16(clip.pcm16, window.start, window.length)
-    return audio.fit_length(waveform, settings.window_samples)
-
-
-def _chosen_frames(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Tensor:
-    """Returns the encoded frames `[N]` nearest to N times evenly spread over the window."""
-    microseconds = 1_000_000
-    start = tf.cast(window.start, tf.int64) * microseconds
-    length = tf.cast(window.length, tf.int64) * microseconds
-    num_frames = settings.video.num_frames
-    middles = length * (2 * tf.range(num_frames, dtype=tf.int64) + 1) // (2 * num_frames)
-    times_us = (start + middles) // settings.audio.sample_rate_hz
-    return tf.gather(clip.encoded, video.nearest(clip.timestamps_us, times_us))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Loader:
-    """Turns one record into the model's inputs: augmented in training, as it is otherwise."""
-
-    settings: ClipSettings
-    seed: int
-    training: bool
-    noise_snr_db: float | None = None
-    removed: str | None = None
-
-    def __call__(self, number: tf.Tensor, serialized: tf.Tensor):
-        """Returns the inputs and the label; `number` tells the draws of two clips apart."""
-        clip = _parse(serialized)
-        window = self.window(clip, number)
-        inputs = {
-            "audio": tf.zeros(self.settings.audio_shape),
-            "visual": tf.zeros(self.settings.visual_shape),
-        }
-        if self.removed != "audio":
-            waveform = _waveform(clip, window, self.settings)
-            if self.noise_snr_db is not None:
-                purpose = _NOISE if self.training else _EVALUATION_NOISE
-                noise_seed = _draw_seed(self.seed, purpose, number)
-                waveform = audio.add_noise(waveform, self.noise_snr_db, noise_seed)
-            inputs["audio"] = audio.log_spectrogram(waveform, self.settings.audio)
-        if self.removed != "visual":
-            inputs["visual"] = self._visual(_chosen_frames(clip, window, self.settings), number)
-        return inputs, clip.label
-
-    def window(self, clip: StoredClip, number: tf.Tensor) -> Window:
-        """Chooses the window: anywhere in the clip in training, else its middle."""
-        num_samples = tf.strings.length(clip.pcm16, unit="BYTE") // 2
-        free = tf.maximum(num_samples - self.settings.window_samples, 0)
-        start = free // 2
-        if self.training:
-            draw = _draw_seed(self.seed, _WINDOW, number)
-            start = tf.random.stateless_uniform(
-                [], draw, minval=0, maxval=free + 1, dtype=tf.int32, alg="philox"
-            )
-        return Window(start, tf.minimum(num_samples, self.settings.window_samples))
-
-    def _visual(self, encoded: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        settings = self.settings.video
-        crop, flip = None, False
-        if self.training and settings.crop_min_area < 1:
-            size = tf.io.extract_jpeg_shape(encoded[0])
-            draw = _draw_seed(self.seed, _CROP, number)
-            crop = video.random_crop_box(size[0], size[1], settings.crop_min_area, draw)
-        if self.training and settings.flip:
-            draw = _draw_seed(self.seed, _FLIP, number)
-            flip = tf.random.stateless_uniform([], draw, alg="philox") < 0.5
-        return video.decode_frames(encoded, settings, crop, flip)

@@ -1,6 +1,6 @@
 """Figures of runs and clips: numbers in, a `matplotlib.figure.Figure` out, no global state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib import ticker
@@ -131,7 +131,7 @@ def loss_figure(losses: Mapping[str, Sequence[float]], *, theme: Theme = LIGHT) 
     """
     num_epochs = max((_num_epochs({name: values}) for name, values in losses.items()), default=0)
     _require_points(num_epochs, losses)
-    figure, (axes,) = _figure(theme, height=3.1)
+    figure, (axes,) = _figure(theme, height=_height_with_legend(losses))
     _plot_runs(axes, {name: (np.arange(len(v)), _floats(v)) for name, v in losses.items()}, theme)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("training loss")
@@ -156,7 +156,7 @@ def noise_figure(
       ValueError: where there is nothing to draw.
     """
     _require_points(sum(map(len, accuracies.values())), accuracies)
-    figure, (axes,) = _figure(theme, height=3.1)
+    figure, (axes,) = _figure(theme, height=_height_with_legend(accuracies))
     curves = {}
     for name, by_snr in accuracies.items():
         snr_db = sorted(by_snr, reverse=True)
@@ -277,13 +277,20 @@ def _epochs(axes: Axes, num_epochs: int) -> None:
     axes.set_xlabel("epoch")
 
 
+def _legend_columns(names: Iterable[str]) -> int:
+    longest = max(map(len, names))
+    return 3 if longest < 12 else 2 if longest < 20 else 1
+
+
+def _height_with_legend(names: Collection[str]) -> float:
+    return 2.9 + 0.18 * -(-len(names) // _legend_columns(names))
+
+
 def _legend(axes: Axes, theme: Theme) -> None:
     handles, names = axes.get_legend_handles_labels()
-    longest = max(map(len, names))
-    columns = 3 if longest < 17 else 2 if longest < 26 else 1
     legend = axes.legend(
         handles, [name if len(name) <= 40 else name[:39] + "…" for name in names],
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False,
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=_legend_columns(names), frameon=False,
         fontsize=9, labelcolor=theme.ink, borderaxespad=0.2, handlelength=2.4,
         columnspacing=1.4,
     )  # fmt: skip
