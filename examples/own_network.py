@@ -13,6 +13,7 @@ import tensorflow as tf
 import ogm_tf
 
 
+@keras.saving.register_keras_serializable(package="examples")
 class CrossAttentionNetwork(ogm_tf.OGMModel):
     """Sound and text as sequences, `[B, T, F]` each, `{"sound": ..., "text": ...}`.
 
@@ -24,6 +25,8 @@ class CrossAttentionNetwork(ogm_tf.OGMModel):
 
     def __init__(self, num_classes: int, width: int = 16, **kwargs):
         super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.width = width
         self.sound_encoder = keras.layers.GRU(width, return_sequences=True)
         self.text_encoder = keras.layers.GRU(width, return_sequences=True)
         self.attention = keras.layers.Attention()
@@ -50,6 +53,10 @@ class CrossAttentionNetwork(ogm_tf.OGMModel):
             "sound": self.sound_encoder.trainable_variables,
             "text": self.text_encoder.trainable_variables,
         }
+
+    def get_config(self):
+        """Returns the constructor's arguments, so that `.keras` files can be loaded."""
+        return {**super().get_config(), "num_classes": self.num_classes, "width": self.width}
 
 
 def make_data(num_samples: int = 256) -> tuple[dict[str, np.ndarray], np.ndarray]:

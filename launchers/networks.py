@@ -70,4 +70,10 @@ def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
         weight_decay = 1e-4 if weight_decay is None else weight_decay
     if weight_decay is not None:
         arguments["weight_decay"] = weight_decay
-    return ogm_tf.optimizers.get(settings.optimizer, **arguments)
+    try:
+        return ogm_tf.optimizers.get(settings.optimizer, **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"--optimizer={settings.optimizer} must take the settings given for it. "
+            f"Received: {', '.join(arguments)}; {error}."
+        ) from error

@@ -56,20 +56,22 @@ class RunFolder:
                     f"A run folder must be used by one run at a time. Received: {self.path}, in "
                     "use."
                 ) from error
+            for stale in [*self.path.glob(".*.*.*"), *self.checkpoints.glob(".*.*.*")]:
+                stale.unlink()
             yield
 
     def keep_config(self, config: Mapping[str, Any]) -> None:
-        """Writes the settings, or compares them with those of the run that is resumed.
+        """Writes the settings, or, once an epoch is done, compares them with those written.
 
         Raises:
           ValueError: where a setting differs; it is named.
         """
         path = self.path / _CONFIG
         config = json.loads(json.dumps(config))
-        if not path.exists():
+        if not self.read_state():
             write_json(path, config)
             return
-        previous = json.loads(path.read_text())
+        previous = self.read_config()
         changed = [
             f"{name} was {previous.get(name)!r} and is {config.get(name)!r}"
             for name in sorted(previous.keys() | config.keys())
@@ -93,7 +95,7 @@ class RunFolder:
                 f"A run folder must hold {_CONFIG}; `python -m launchers.train` makes one. "
                 f"Received: {self.path}."
             )
-        return json.loads(path.read_text())
+        return _read_json(path)
 
     def read_history(self) -> dict[str, list[float]]:
         """Returns the columns of the history: one value an epoch."""
@@ -114,7 +116,7 @@ class RunFolder:
     def read_metrics(self) -> dict[str, dict[str, float]]:
         """Returns the metrics of every split that has been evaluated."""
         path = self.path / _METRICS
-        return json.loads(path.read_text()) if path.exists() else {}
+        return _read_json(path) if path.exists() else {}
 
     def add_metrics(self, name: str, values: Mapping[str, float]) -> None:
         """Adds or replaces the metrics of one split."""
@@ -123,7 +125,7 @@ class RunFolder:
     def read_state(self) -> dict[str, Any]:
         """Returns how far the run has come: `epoch` (done), `best_epoch`, `checkpoint`."""
         path = self.path / _STATE
-        return json.loads(path.read_text()) if path.exists() else {}
+        return _read_json(path) if path.exists() else {}
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Writes how far the run has come."""
@@ -143,10 +145,10 @@ class RunFolder:
           FileNotFoundError: where no epoch has finished yet.
         """
         self.read_config()
-        if not self.best_model.exists():
+        if not self.best_model.exists() or not self.read_state():
             raise FileNotFoundError(
                 "A run must have finished an epoch before its model is used. "
-                f"Received: {self.path}, without {self.best_model.name}."
+                f"Received: {self.path}, without one."
             )
         return keras.models.load_model(self.best_model)
 
@@ -157,12 +159,22 @@ def write_json(path: pathlib.Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2) + "\n")
 
 
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} must be a JSON file of a run. Received: {error}.") from error
+
+
 @contextlib.contextmanager
 def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a temporary name beside `path`, with its suffix, and renames it at the end."""
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield partial
+        # Or a power cut could leave the new name on an empty file.
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ read back from disk are checked by the same words.
 """
 
 import dataclasses
+import math
 import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -39,12 +41,12 @@ def setting(
 
 def positive(default: Any, help: str) -> Any:
     """Returns a field whose value is > 0."""
-    return setting(default, help, rule="> 0", holds=lambda value: value > 0)
+    return setting(default, help, rule="> 0", holds=lambda value: 0 < value < math.inf)
 
 
 def not_negative(default: Any, help: str) -> Any:
     """Returns a field whose value is >= 0."""
-    return setting(default, help, rule=">= 0", holds=lambda value: value >= 0)
+    return setting(default, help, rule=">= 0", holds=lambda value: 0 <= value < math.inf)
 
 
 def fraction(default: Any, help: str) -> Any:
@@ -170,13 +172,21 @@ def launch(settings_class: type[LauncherSettings], run: Callable[[Any], Any]) ->
             raise app.UsageError(f"Everything is a flag. Received: {' '.join(arguments[1:])}.")
         try:
             run(from_flags(settings_class))
-        except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
-            if logging.get_verbosity() >= logging.DEBUG:
+        except Exception as error:
+            if logging.get_verbosity() >= logging.DEBUG or not _has_a_sentence(error):
                 raise
             logging.error("%s", error)
             raise SystemExit(1) from error
 
     app.run(main)
+
+
+def _has_a_sentence(error: Exception) -> bool:
+    """Returns whether an error says what was wrong with what the user gave."""
+    kinds = (ValueError, OSError, RuntimeError, ArithmeticError)
+    # TensorFlow's say which record is damaged; a launcher that never loads it has none of them.
+    tensorflow = sys.modules.get("tensorflow")
+    return isinstance(error, (*kinds, tensorflow.errors.OpError) if tensorflow else kinds)
 
 
 def _kind(annotation: Any) -> type:

@@ -9,6 +9,7 @@ best epoch is chosen by accuracy on the validation split; without one the last e
 
 import dataclasses
 import math
+import os
 import pathlib
 
 import keras
@@ -29,7 +30,11 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     strategy = _strategy(settings)
     folder = RunFolder(pathlib.Path(settings.output_dir))
     with folder.locked():
-        folder.keep_config(dataclasses.asdict(settings))
+        # A folder may be moved, and may be named from anywhere.
+        config = dataclasses.asdict(settings)
+        del config["output_dir"]
+        config["records_dir"] = os.path.abspath(settings.records_dir)
+        folder.keep_config(config)
         _train(settings, index, strategy, folder)
         for split in ("validation", "test"):
             if split in index.splits:
@@ -124,7 +129,7 @@ class _Recorder(keras.callbacks.Callback):
         self._history = {name: values[:epochs_done] for name, values in history.items()}
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch, **{name: float(value) for name, value in logs.items()}}
+        row = {"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}}
         for name, value in row.items():
             self._history.setdefault(name, []).append(value)
         state = self._folder.read_state()

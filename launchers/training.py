@@ -1,6 +1,7 @@
 """Settings of a training run."""
 
 import dataclasses
+import math
 
 from launchers.settings import LauncherSettings, not_negative, positive, setting
 
@@ -48,8 +49,9 @@ class TrainSettings(LauncherSettings):
     )  # fmt: skip
     lr_decay_rate: float = positive(0.1, "Factor of the learning rate at each decay.")
     audio_noise_snr_db: float | None = setting(
-        None, "White noise mixed into the sound of training and validation, dB; default none."
-    )
+        None, "White noise mixed into the sound of training and validation, dB; default none.",
+        rule="finite", holds=math.isfinite,
+    )  # fmt: skip
     remove_modality: str | None = setting(
         None, "A modality whose input is replaced by zeros.", choices=("audio", "visual")
     )

@@ -22,15 +22,16 @@ class ModalityTrackers:
         self.names = tuple(names)
         self.accuracy = {n: keras.metrics.Mean(name=f"{n}_accuracy") for n in names}
         self.score = {n: keras.metrics.Mean(name=f"{n}_score") for n in names}
-        self.ratio = {n: keras.metrics.Mean(name=f"{n}_ratio") for n in names}
+        # Ratios reach float32's maximum, of which a sum must not overflow.
+        self.ratio = {n: keras.metrics.Mean(name=f"{n}_ratio", dtype="float64") for n in names}
         self.coefficient = {n: keras.metrics.Mean(name=f"{n}_coefficient") for n in names}
         self.counted_loss = keras.metrics.Mean(name="counted_loss")
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Every tracker."""
+        """The trackers a model reports, but for the loss of an evaluation with padding."""
         groups = (self.accuracy, self.score, self.ratio, self.coefficient)
-        return [*(metric for group in groups for metric in group.values()), self.counted_loss]
+        return [metric for group in groups for metric in group.values()]
 
     @property
     def training_only(self) -> frozenset[str]:

@@ -28,7 +28,8 @@ class OGMModel(keras.Model):
     works with everything a `keras.Model` does; with `modulation=None` it trains as one, to the bit.
 
     A network of your own joins by subclassing: leave out `encoders` and `fusion`, and override
-    `forward` (the fused and each modality's logits) and `branches` (each modality's variables).
+    `forward` (the fused and each modality's logits) and `branches` (each modality's variables);
+    for `.keras` files, add its own arguments to `get_config`.
 
     Example:
 
@@ -117,7 +118,10 @@ class OGMModel(keras.Model):
         The variables of the encoders: heads are never modulated. They are disjoint, and empty for
         a modality whose encoder is frozen or not built yet.
         """
-        return {name: encoder.trainable_variables for name, encoder in self.encoders.items()}
+        return {
+            name: list(encoder.trainable_variables) if encoder.built else []
+            for name, encoder in self.encoders.items()
+        }
 
     def call(self, inputs, training=False, unimodal=False):
         logits, parts = self.forward(inputs, training=training)
@@ -147,15 +151,16 @@ class OGMModel(keras.Model):
           ValueError: where the loss takes probabilities instead of logits, or `jit_compile` meets
             more than one replica, which TensorFlow 2.15 cannot do.
         """
-        super().compile(*args, **kwargs)
+        arguments = inspect.signature(super().compile).bind(*args, **kwargs).arguments
         num_replicas = self.distribute_strategy.num_replicas_in_sync
-        if self.jit_compile and num_replicas > 1:
+        if arguments.get("jit_compile") and num_replicas > 1:
             raise ValueError(
                 "`jit_compile=True` works on one device only. "
                 f"Received: jit_compile=True under a strategy of {num_replicas} replicas."
             )
-        for loss in tf.nest.flatten(self.loss):
+        for loss in tf.nest.flatten(arguments.get("loss")):
             _require_logits(loss)
+        super().compile(*args, **kwargs)
         with self.distribute_strategy.scope():
             self._trackers = ModalityTrackers(tuple(self.branches))
 
@@ -180,8 +185,9 @@ class OGMModel(keras.Model):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape(persistent=True) as tape:
             logits, unimodal = self(inputs, training=True, unimodal=True)
+            self._losses_were_read = False
             loss = self.compute_loss(inputs, labels, logits, sample_weight)
-            regularization = self._regularization_loss()
+            regularization = self._regularization_loss() if self._losses_were_read else None
         self._validate_target_and_loss(labels, loss)
 
         ratios = discrepancy_ratios(self._global_scores(unimodal, labels, sample_weight))
@@ -210,8 +216,7 @@ class OGMModel(keras.Model):
         logits, unimodal = self(inputs, training=False, unimodal=True)
         counted = None
         if sample_weight is not None:
-            counted = tf.cast(tf.convert_to_tensor(sample_weight) != 0, tf.float32)
-            counted = tf.reshape(counted, [-1, *[1] * (logits.shape.rank - 2)])
+            counted = _counted(sample_weight, logits)
             # Keras' losses and unweighted metrics average over what a mask leaves in.
             logits._keras_mask = counted
         loss = self.compute_loss(inputs, labels, logits, sample_weight)
@@ -220,16 +225,18 @@ class OGMModel(keras.Model):
         if counted is not None:
             # Keras' own mean over batches weighs a batch by all its rows.
             loss *= self.distribute_strategy.num_replicas_in_sync
-            self._trackers.counted_loss.update_state(loss, tf.reduce_sum(counted))
+            num_counted = tf.reduce_sum(counted)
+            # A replica may get nothing but padding, of which Keras' mean is no number.
+            loss = tf.where(num_counted > 0, loss, tf.zeros_like(loss))
+            self._trackers.counted_loss.update_state(loss, num_counted)
             results["loss"] = self._trackers.counted_loss.result()
         hidden = self._trackers.training_only
         return {name: value for name, value in results.items() if name not in hidden}
 
-    def get_metrics_result(self):
-        results = super().get_metrics_result()
+    def reset_metrics(self):
+        super().reset_metrics()
         if self._trackers:
-            results.pop(self._trackers.counted_loss.name, None)
-        return results
+            self._trackers.counted_loss.reset_state()
 
     @property
     def metrics(self):
@@ -237,21 +244,24 @@ class OGMModel(keras.Model):
         return super().metrics + trackers
 
     def get_config(self):
-        return {
+        config = {
             "name": self.name,
             "dtype": self.dtype_policy.name,
-            "encoders": {
-                name: keras.saving.serialize_keras_object(encoder)
-                for name, encoder in self.encoders.items()
-            },
-            "fusion": keras.saving.serialize_keras_object(self.fusion),
             "modulation": keras.saving.serialize_keras_object(self.modulation),
         }
+        # A subclass without them makes its network of arguments of its own, which it adds.
+        if self.encoders:
+            config["encoders"] = {
+                name: keras.saving.serialize_keras_object(encoder)
+                for name, encoder in self.encoders.items()
+            }
+            config["fusion"] = keras.saving.serialize_keras_object(self.fusion)
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for key in ("encoders", "fusion", "modulation"):
+        for key in {"encoders", "fusion", "modulation"} & config.keys():
             config[key] = _deserialize(config[key], custom_objects)
         return cls(**config)
 
@@ -271,6 +281,12 @@ class OGMModel(keras.Model):
                 f"Received: {received}."
             )
         return dict(zip(names, inputs, strict=True))
+
+    @property
+    def losses(self):
+        # Tells a `compute_loss` of a subclass without regularisation from one that has it.
+        self._losses_were_read = True
+        return super().losses
 
     def _regularization_loss(self) -> tf.Tensor | None:
         """Returns this replica's share of `self.losses`, as it stands in the total loss."""
@@ -363,6 +379,17 @@ def _sum_over_replicas(values: list[tf.Tensor | None]) -> list[tf.Tensor | None]
     present = [value for value in values if value is not None]
     sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
     return [None if value is None else next(sums) for value in values]
+
+
+def _counted(sample_weight: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Returns 1 for every row of the logits, `[..., C]`, whose weight is not 0, else 0."""
+    counted = tf.cast(tf.convert_to_tensor(sample_weight) != 0, tf.float32)
+    rank = logits.shape.rank - 1
+    if counted.shape.rank == rank + 1 and counted.shape[-1] == 1:
+        counted = tf.squeeze(counted, axis=-1)
+    while counted.shape.rank < rank:
+        counted = tf.expand_dims(counted, axis=-1)
+    return tf.broadcast_to(counted, tf.shape(logits)[:-1])
 
 
 def _require_encoders(encoders: Any, fusion: Any) -> None:

@@ -23,6 +23,17 @@ def test_own_network_is_balanced():
     assert history["accuracy"][-1] > history["accuracy"][0]
 
 
+def test_own_network_survives_a_file(tmp_path):
+    example = load("own_network")
+    network = example.CrossAttentionNetwork(3, width=4, modulation=example.ogm_tf.OGM(0.3))
+    inputs, _ = example.make_data(4)
+    expected = network(inputs)
+    network.save(tmp_path / "network.keras")
+    again = example.keras.models.load_model(tmp_path / "network.keras")
+    np.testing.assert_array_equal(again(inputs), expected)
+    assert (again.width, again.modulation.alpha) == (4, 0.3)
+
+
 def test_own_network_modulates_its_encoders_kernels_only():
     example = load("own_network")
     inputs, labels = example.make_data(8)

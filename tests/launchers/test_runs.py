@@ -14,7 +14,9 @@ def folder(tmp_path):
 
 def test_a_changed_setting_is_named(folder):
     with folder.locked():
+        folder.keep_config({"alpha": "wrong"})
         folder.keep_config({"alpha": 0.5, "drops": (1, 2)})
+        folder.write_state({"epoch": 1})
         folder.keep_config({"alpha": 0.5, "drops": (1, 2)})
         with pytest.raises(ValueError, match="Received: alpha was 0.5 and is 0.8; new was None"):
             folder.keep_config({"alpha": 0.8, "drops": (1, 2), "new": 1})
@@ -54,10 +56,22 @@ def test_an_interrupted_write_leaves_the_old_file(folder):
     assert names == {".lock", "checkpoints", "history.csv"}
 
 
+def test_what_a_killed_run_leaves_is_swept_up_and_damage_is_named(folder):
+    with folder.locked():
+        (folder.checkpoints / ".epoch-0002.77.keras").write_text("half")
+        (folder.path / ".history.77.csv").write_text("half")
+    with folder.locked():
+        assert list(folder.checkpoints.iterdir()) == []
+        assert [path.name for path in folder.path.glob(".*")] == [".lock"]
+        (folder.path / "config.json").write_text("")
+        with pytest.raises(ValueError, match="config.json must be a JSON file of a run. Received"):
+            folder.read_config()
+
+
 def test_no_run_and_no_model(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold config.json.*Received"):
         folder.load_best()
     with folder.locked():
         folder.keep_config({})
-    with pytest.raises(FileNotFoundError, match="finished an epoch.*without best.keras"):
+    with pytest.raises(FileNotFoundError, match="finished an epoch.*without one"):
         folder.load_best()

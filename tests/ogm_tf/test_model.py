@@ -232,6 +232,21 @@ def ahead_by_hand_from(gradients, before, kernels, rate=0.1, strength=0.5):
     return factors
 
 
+def test_a_loss_of_ones_own_without_regularization_is_modulated_whole():
+    class OwnLoss(ogm_tf.OGMModel):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+            return logits_loss()(y, y_pred, sample_weight)
+
+    weights = []
+    for regularizer in (None, "l2"):
+        plain = build(regularizer=regularizer)
+        model = OwnLoss(plain.encoders, plain.fusion, ogm_tf.OGM(0.7))
+        compiled(model).train_on_batch(*data())
+        weights.append(model.get_weights())
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_gradients_are_clipped_after_modulation():
     model = compiled(build(ogm_tf.OGMGE(0.5)), keras.optimizers.SGD(1.0, global_clipnorm=1e-3))
     inputs, labels = data()
@@ -283,17 +298,21 @@ def test_evaluation_counts_only_rows_of_non_zero_weight(jit_compile):
     assert received == pytest.approx(exact, abs=1e-6)
 
 
-def test_evaluation_with_padding_on_two_replicas(mirrored):
-    inputs, labels = data(13)
+@pytest.mark.parametrize("rows", [13, 9, 3])
+def test_evaluation_with_padding_on_two_replicas(mirrored, rows):
+    """Of 9 rows in batches of 8 one replica gets nothing but padding; of 3 rows, a batch does."""
+    inputs, labels = data(rows)
     exact = compiled(build()).evaluate(inputs, labels, verbose=0, return_dict=True)
-    padded = {n: np.concatenate([v, np.zeros((3, 6), np.float32)]) for n, v in inputs.items()}
-    weights = np.r_[np.ones(13), np.zeros(3)].astype(np.float32)
-    batches = tf.data.Dataset.from_tensor_slices((padded, np.r_[labels, [0, 0, 0]], weights))
+    missing = 16 - rows
+    padded = {n: np.concatenate([v, np.zeros((missing, 6), np.float32)]) for n, v in inputs.items()}
+    labels = np.r_[labels, np.zeros(missing, np.int32)]
+    weights = np.r_[np.ones(rows), np.zeros(missing)].astype(np.float32)
     with mirrored.scope():
         model = compiled(build())
-    assert model.evaluate(batches.batch(8), verbose=0, return_dict=True) == pytest.approx(
-        exact, abs=1e-6
-    )
+    batches = tf.data.Dataset.from_tensor_slices((padded, labels, weights)).batch(8)
+    received = model.evaluate(batches, verbose=0, return_dict=True)
+    assert received == pytest.approx(exact, abs=1e-6)
+    assert set(model.metrics_names) >= set(received)
 
 
 @pytest.mark.parametrize("form", ["dict", "list", "tuple"])
@@ -431,6 +450,37 @@ def test_a_reloaded_model_continues_to_the_same_weights(tmp_path, optimizer):
         network.fit(dataset(), initial_epoch=1, epochs=3, verbose=0)
     for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_encoders_that_are_built_by_the_first_batch():
+    encoders = {name: keras.Sequential([keras.layers.Dense(4)]) for name in ("visual", "audio")}
+    model = compiled(ogm_tf.OGMModel(encoders, ogm_tf.fusion.Concat(CLASSES), ogm_tf.OGMGE(0.5)))
+    assert model.branches == {"visual": [], "audio": []}
+    history = model.fit(dataset(), epochs=2, verbose=0).history
+    assert min(history["visual_coefficient"]) < 1
+    assert [len(variables) for variables in model.branches.values()] == [2, 2]
+
+
+def test_weights_of_every_segment():
+    class Segments(ogm_tf.OGMModel):
+        def forward(self, inputs, training=False):
+            parts = {name: inputs[name] @ tf.eye(6)[:, :CLASSES] for name in inputs}
+            return sum(parts.values()), parts
+
+        @property
+        def branches(self):
+            return {"visual": [], "audio": []}
+
+    random = np.random.default_rng(0)
+    inputs = {n: random.normal(size=(4, 5, 6)).astype(np.float32) for n in ("visual", "audio")}
+    labels = random.integers(0, CLASSES, (4, 5))
+    weights = random.integers(0, 2, (4, 5)).astype(np.float32)
+    model = compiled(Segments())
+    received = model.evaluate(
+        inputs, labels, sample_weight=weights, batch_size=2, verbose=0, return_dict=True
+    )
+    correct = (inputs["audio"][..., :CLASSES].argmax(-1) == labels)[weights != 0]
+    assert received["audio_accuracy"] == pytest.approx(correct.mean(), abs=1e-6)
 
 
 def test_unimodal_logits_before_the_first_call():
