@@ -1,0 +1,483 @@
+"""The built-in dataset `synthetic`: sounding objects, written as real mp4 files.
+
+Every clip shows one moving shape on a cluttered background and plays the shape's sound in noise.
+Either modality names the class, but sound is learned within a few epochs and vision slowly: the
+set is built to show how a quick modality keeps a slow one from being learned.
+"""
+
+import concurrent.futures
+import dataclasses
+import fractions
+import functools
+import json
+import math
+import multiprocessing
+import os
+import pathlib
+import shutil
+import sys
+import types
+
+import av
+import numpy as np
+import tqdm
+from absl import logging
+
+from input_pipelines.manifest import SPLITS, write_manifest
+
+# The object's brightness above the ground, root mean square over the channels, of 255 levels.
+OBJECT_CONTRAST = 80.0
+# At audio difficulty 0 and 1.
+SIGNAL_TO_NOISE_DB = (20.0, -10.0)
+
+_FORMAT_VERSION = 1
+_MANIFEST = "manifest.csv"
+_SETTINGS = "settings.json"
+_NUM_DISTRACTORS = 5
+_NUM_LINES = 4
+_NUM_WAVES = 6
+_NUM_PARTIALS = 8
+_SLOTS_PER_SECOND = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sound:
+    """A class's sound: the partials that sound, and the eighths of a second in which they do.
+
+    All classes have four partials of eight with the same mean and are on for four slots of eight,
+    no two of the same kind after any shift: neither pitch, loudness nor duration gives them away.
+    """
+
+    partials: tuple[int, ...]
+    rhythm: str
+
+
+_SOUNDS = {
+    "disc": _Sound((1, 2, 7, 8), "11101000"),
+    "square": _Sound((3, 4, 5, 6), "11100100"),
+    "triangle": _Sound((1, 3, 6, 8), "11100010"),
+    "cross": _Sound((2, 4, 5, 7), "11011000"),
+    "ring": _Sound((1, 4, 5, 8), "11001100"),
+    "star": _Sound((2, 3, 6, 7), "11010010"),
+    "bars": _Sound((2, 3, 5, 8), "11010100"),
+    "crescent": _Sound((1, 4, 6, 7), "11001010"),
+}
+CLASS_NAMES = tuple(_SOUNDS)
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSettings:
+    """What the built-in dataset holds.
+
+    Args:
+      num_classes: Classes, from 2 to 8; the first ones of `CLASS_NAMES`.
+      train_clips: Clips of the training split, >= num_classes. Labels are balanced to one clip.
+      validation_clips: Clips of the validation split, >= num_classes.
+      test_clips: Clips of the test split, >= num_classes.
+      duration_s: Length of a clip in seconds, from 0.5 to 60.
+      frame_size: Height and width of a frame in pixels, even, from 32 to 512.
+      frame_rate: Frames per second, from 1 to 60.
+      sample_rate_hz: Of the sound, one of AAC's rates from 8,000 to 48,000.
+      audio_difficulty: Of training and validation sound, from 0 to 1: the ratio of sound to noise
+        falls from 20 dB at 0 to -10 dB at 1, straight.
+      test_audio_difficulty: The same for the test split.
+      visual_difficulty: From 0 to 1: the contrast of distractors, lines and texture as a share of
+        the object's own contrast.
+      seed: Of all draws, >= 0.
+
+    Raises:
+      ValueError: where a value is out of its range.
+    """
+
+    num_classes: int = 6
+    train_clips: int = 720
+    validation_clips: int = 160
+    test_clips: int = 240
+    duration_s: float = 1.0
+    frame_size: int = 64
+    frame_rate: int = 10
+    sample_rate_hz: int = 16_000
+    audio_difficulty: float = 0.1
+    test_audio_difficulty: float = 0.7
+    visual_difficulty: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self):
+        self._require(2 <= self.num_classes <= len(CLASS_NAMES), "num_classes", "from 2 to 8")
+        for split in SPLITS:
+            name = f"{split}_clips"
+            self._require(
+                getattr(self, name) >= self.num_classes, name, f">= num_classes={self.num_classes}"
+            )
+        self._require(0.5 <= self.duration_s <= 60, "duration_s", "from 0.5 to 60")
+        self._require(
+            32 <= self.frame_size <= 512 and self.frame_size % 2 == 0,
+            "frame_size", "even and from 32 to 512",
+        )  # fmt: skip
+        self._require(1 <= self.frame_rate <= 60, "frame_rate", "from 1 to 60")
+        rates = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+        self._require(self.sample_rate_hz in rates, "sample_rate_hz", f"one of {rates}")
+        for name in ("audio_difficulty", "test_audio_difficulty", "visual_difficulty"):
+            self._require(0 <= getattr(self, name) <= 1, name, "from 0 to 1")
+        self._require(self.seed >= 0, "seed", ">= 0")
+
+    def _require(self, holds: bool, name: str, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"`{name}` must be {rule}. Received: {name}={getattr(self, name)!r}.")
+
+    def num_clips(self, split: str) -> int:
+        """Returns the clips of one split."""
+        return getattr(self, f"{split}_clips")
+
+    def signal_to_noise_db(self, split: str) -> float:
+        """Returns the ratio of sound to noise of one split in dB."""
+        easiest, hardest = SIGNAL_TO_NOISE_DB
+        difficulty = self.test_audio_difficulty if split == "test" else self.audio_difficulty
+        return easiest + (hardest - easiest) * difficulty
+
+
+def render_clip(
+    settings: SyntheticSettings, split: str, index: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Draws one clip; the same arguments give the same clip.
+
+    Picture and sound are drawn from their own generators, and the difficulties only scale what is
+    drawn: changing one knob leaves everything else of a clip as it was.
+
+    Args:
+      settings: What the dataset holds.
+      split: "train", "validation" or "test".
+      index: Of the clip in its split, from 0.
+
+    Returns:
+      Frames uint8 `[N, H, W, 3]`, waveform float32 `[S]` in [-1, 1], and the label.
+
+    Raises:
+      ValueError: where the split is unknown or the index outside of it.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {', '.join(SPLITS)}. Received: split={split!r}.")
+    if not 0 <= index < settings.num_clips(split):
+        raise ValueError(
+            f"`index` must be from 0 to {settings.num_clips(split) - 1}. Received: index={index!r}."
+        )
+    label = CLASS_NAMES[index % settings.num_classes]
+    key = [settings.seed, SPLITS.index(split), index]
+    frames = _draw_picture(settings, label, np.random.default_rng([*key, 0]))
+    waveform = _draw_sound(
+        settings, label, settings.signal_to_noise_db(split), np.random.default_rng([*key, 1])
+    )
+    return frames, waveform, label
+
+
+def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns the signed distance to a shape of about unit radius, negative inside."""
+    radius = np.hypot(x, y)
+    if shape == "disc":
+        return radius - 0.85
+    if shape == "square":
+        return np.maximum(abs(x), abs(y)) - 0.75
+    if shape == "triangle":
+        return np.maximum(y, abs(x) * math.sqrt(0.75) - y / 2) - 0.55
+    if shape == "cross":
+        across = np.maximum(abs(x) - 1.0, abs(y) - 0.3)
+        return np.minimum(across, np.maximum(abs(x) - 0.3, abs(y) - 1.0))
+    if shape == "ring":
+        return abs(radius - 0.75) - 0.22
+    if shape == "star":
+        return radius - 0.7 - 0.35 * np.cos(5 * np.arctan2(x, -y))
+    if shape == "bars":
+        return np.maximum(abs(abs(x) - 0.6) - 0.25, abs(y) - 0.9)
+    return np.maximum(radius - 0.95, 0.75 - np.hypot(x - 0.5, y))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Body:
+    """Something that moves: lengths in pixels, angles in radians; `[2]` are x and y."""
+
+    radius: float
+    centre: np.ndarray
+    swing: np.ndarray
+    frequency_hz: np.ndarray
+    phase: np.ndarray
+    angle: float
+    turn: float
+    colour: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, frame_size: int, largest_angle: float) -> "_Body":
+        radius = frame_size * rng.uniform(0.2, 0.3)
+        # The whole path stays in the frame, but for a rim of a fifth of the radius.
+        centre = rng.uniform(radius, frame_size - radius, 2)
+        room = np.minimum(centre, frame_size - centre) - 0.8 * radius
+        colour = rng.uniform(0.3, 1.0, 3)
+        return cls(
+            radius=radius,
+            centre=centre,
+            swing=rng.uniform(0.3, 1.0, 2) * room,
+            frequency_hz=rng.uniform(0.3, 0.9, 2),
+            phase=rng.uniform(0, 2 * math.pi, 2),
+            angle=rng.uniform(-largest_angle, largest_angle),
+            turn=rng.uniform(-0.2, 0.2),
+            colour=colour / np.sqrt(np.mean(colour**2)),
+        )
+
+    def local(self, x: np.ndarray, y: np.ndarray, time_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the pixels' coordinates in units of the body's radius."""
+        swing = np.sin(2 * math.pi * self.frequency_hz * time_s + self.phase)
+        centre = self.centre + self.swing * swing
+        angle = self.angle + self.turn * math.sin(2 * math.pi * time_s)
+        x, y = (x - centre[0]) / self.radius, (y - centre[1]) / self.radius
+        cosine, sine = math.cos(angle), math.sin(angle)
+        return cosine * x + sine * y, cosine * y - sine * x
+
+    def coverage(self, distance: np.ndarray) -> np.ndarray:
+        """Returns the share of every pixel that the body covers, `[H, W, 1]`."""
+        return np.clip(0.5 - distance * self.radius, 0, 1)[..., None]
+
+
+def _draw_ground(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns texture and lines in units of the clutter's contrast, `[H, W, 3]`."""
+    size = len(x)
+    direction, share, phase = rng.uniform(0, 1, (3, _NUM_WAVES, 1, 1))
+    direction, period = 2 * math.pi * direction, size * (0.12 + 0.5 * share)
+    along = (np.cos(direction) * x + np.sin(direction) * y) / period
+    waves = np.cos(2 * math.pi * (along + phase))
+    ground = 0.25 * np.einsum("khw,kc->hwc", waves, rng.normal(size=(_NUM_WAVES, 3)))
+    for angle, offset, width in rng.uniform(0, 1, (_NUM_LINES, 3)):
+        angle *= math.pi
+        across = (x - size / 2) * math.cos(angle) + (y - size / 2) * math.sin(angle)
+        distance = abs(across - (offset - 0.5) * size) - (0.5 + 1.5 * width)
+        ground += np.clip(0.5 - distance, 0, 1)[..., None] * rng.uniform(-1, 1, 3)
+    return ground
+
+
+def _draw_picture(settings: SyntheticSettings, label: str, rng: np.random.Generator) -> np.ndarray:
+    size = settings.frame_size
+    x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
+    base = rng.uniform(70, 130, 3)
+    ground = _draw_ground(x, y, rng)
+    # Distractors are irregular quadrangles, brighter or darker than the ground.
+    distractors = []
+    for _ in range(_NUM_DISTRACTORS):
+        body = _Body.draw(rng, size, math.pi)
+        normals = np.linspace(0, 2 * math.pi, 4, endpoint=False) + rng.uniform(-0.6, 0.6, 4)
+        sides = list(zip(np.cos(normals), np.sin(normals), rng.uniform(0.2, 0.9, 4), strict=True))
+        distractors.append((body, sides, rng.choice([-1.0, 1.0]) * body.colour))
+    # As far to the left as to the right: a mirrored clip keeps its class.
+    thing = _Body.draw(rng, size, math.pi / 12)
+
+    num_frames = max(1, round(settings.duration_s * settings.frame_rate))
+    frames = np.empty((num_frames, size, size, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        time_s = number / settings.frame_rate
+        clutter = ground.copy()
+        for body, sides, colour in distractors:
+            u, v = body.local(x, y, time_s)
+            distance = functools.reduce(np.maximum, (c * u + s * v - o for c, s, o in sides))
+            clutter += body.coverage(distance) * colour
+        clutter *= settings.visual_difficulty
+        covered = thing.coverage(_inside(label, *thing.local(x, y, time_s)))
+        picture = base + OBJECT_CONTRAST * (clutter + covered * (thing.colour - clutter))
+        frame[:] = np.clip(np.rint(picture), 0, 255)
+    return frames
+
+
+def _draw_sound(
+    settings: SyntheticSettings, label: str, signal_to_noise_db: float, rng: np.random.Generator
+) -> np.ndarray:
+    sound = _SOUNDS[label]
+    rate = settings.sample_rate_hz
+    num_samples = round(settings.duration_s * rate)
+    time_s = np.arange(num_samples) / rate
+    # Two octaves; the highest partial stays below half of the lowest sample rate.
+    pitch_hz = 120 * 2 ** rng.uniform(0, 2)
+    vibrato = rng.uniform(0, 0.01) * np.sin(2 * math.pi * rng.uniform(3, 6) * time_s)
+    cycles = pitch_hz * np.cumsum(1 + vibrato) / rate
+    phases = rng.uniform(0, 1, _NUM_PARTIALS)
+    amplitudes = np.exp(0.2 * rng.normal(size=_NUM_PARTIALS))
+    tone = np.zeros(num_samples)
+    for partial in sound.partials:
+        wave = np.sin(2 * math.pi * (partial * cycles + phases[partial - 1]))
+        tone += amplitudes[partial - 1] * wave
+    # The rhythm begins anywhere and its edges last 10 ms, or they would click.
+    pattern = np.array([float(slot) for slot in sound.rhythm])
+    slots = ((time_s + rng.uniform(0, 1)) * _SLOTS_PER_SECOND).astype(int) % len(pattern)
+    ramp = rate // 100
+    tone *= np.convolve(pattern[slots], np.ones(ramp) / ramp, "same")
+
+    # Noise between white and pink.
+    spectrum = np.fft.rfft(rng.normal(size=num_samples))
+    spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** rng.uniform(0, 0.5)
+    noise = np.fft.irfft(spectrum, num_samples)
+    noise *= np.sqrt(np.mean(tone**2) / np.mean(noise**2)) * 10 ** (-signal_to_noise_db / 20)
+    peak = rng.uniform(0.2, 0.9)
+    return (peak * (tone + noise) / np.abs(tone + noise).max()).astype(np.float32)
+
+
+def encode_clip(
+    path: str | os.PathLike,
+    frames: np.ndarray,
+    waveform: np.ndarray,
+    *,
+    frame_rate: int,
+    sample_rate_hz: int,
+) -> None:
+    """Writes one mp4 file with H.264 pictures and AAC sound.
+
+    Args:
+      path: Of the file.
+      frames: uint8 `[N, H, W, 3]`, RGB, height and width even.
+      waveform: float32 `[S]` in [-1, 1], mono.
+      frame_rate: Frames per second.
+      sample_rate_hz: Samples per second, one that AAC knows.
+
+    Raises:
+      ValueError: where frames or waveform have another shape.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise ValueError(
+            "`frames` must be uint8 [N, H, W, 3]. "
+            f"Received: frames of shape {frames.shape} and dtype {frames.dtype}."
+        )
+    if waveform.ndim != 1 or not len(waveform):
+        raise ValueError(f"`waveform` must be [S]. Received: waveform of shape {waveform.shape}.")
+    with av.open(os.fspath(path), "w", format="mp4") as container:
+        # On several threads, or tuned to the processor, x264 does not always give the same bytes
+        # for the same pictures.
+        options = {"crf": "18", "preset": "veryfast", "threads": "1"}
+        options["x264-params"] = "cpu-independent=1"
+        video = container.add_stream("libx264", rate=frame_rate, options=options)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("aac", rate=sample_rate_hz, layout="mono")
+        audio.bit_rate = 64_000
+        for number, pixels in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture.pts = number
+            picture.time_base = fractions.Fraction(1, frame_rate)
+            container.mux(video.encode(picture))
+        container.mux(video.encode())
+        sound = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(waveform, np.float32)[None], format="fltp", layout="mono"
+        )
+        sound.sample_rate = sample_rate_hz
+        sound.pts = 0
+        sound.time_base = fractions.Fraction(1, sample_rate_hz)
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode())
+
+
+def _write_clip(folder: pathlib.Path, settings: SyntheticSettings, item: tuple[str, int]) -> dict:
+    split, index = item
+    clip_id = f"{split}-{index:05d}"
+    path = f"clips/{clip_id}.mp4"
+    frames, waveform, label = render_clip(settings, split, index)
+    encode_clip(
+        folder / path,
+        frames,
+        waveform,
+        frame_rate=settings.frame_rate,
+        sample_rate_hz=settings.sample_rate_hz,
+    )
+    return {"clip_id": clip_id, "split": split, "label": label, "path": path}
+
+
+def _is_finished(output_dir: pathlib.Path, settings: SyntheticSettings) -> bool:
+    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
+        return False
+    if not (output_dir / _SETTINGS).is_file() or not (output_dir / _MANIFEST).is_file():
+        raise ValueError(
+            "`output_dir` must be empty, absent or hold a synthetic dataset. "
+            f"Received: output_dir={str(output_dir)!r}."
+        )
+    wanted = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(settings)}
+    found = json.loads((output_dir / _SETTINGS).read_text(encoding="utf-8"))
+    differences = [
+        f"{name}={wanted.get(name)!r}, there {found.get(name)!r}"
+        for name in sorted(wanted.keys() | found.keys())
+        if wanted.get(name) != found.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"{str(output_dir)!r} holds a synthetic dataset made with other settings; choose "
+            f"another folder or delete it. Received: {'; '.join(differences)}."
+        )
+    return True
+
+
+def write_dataset(
+    output_dir: str | os.PathLike,
+    settings: SyntheticSettings,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> pathlib.Path:
+    """Writes the dataset: mp4 files, `manifest.csv` and `settings.json`.
+
+    All of it is written beside `output_dir` and renamed at the end, so that a folder of that name
+    is always whole. One that holds the same settings is left as it is.
+
+    Args:
+      output_dir: Absent, empty, or a dataset written before.
+      settings: What the dataset holds.
+      num_workers: Processes that draw and encode, >= 1; 1 works in this process. Default: one a
+        core.
+      progress: Whether to show a progress bar.
+
+    Returns:
+      Path of the manifest.
+
+    Raises:
+      ValueError: where the folder holds something else, or a dataset with other settings.
+    """
+    if num_workers is None:
+        num_workers = len(os.sched_getaffinity(0))
+    if num_workers < 1:
+        raise ValueError(f"`num_workers` must be >= 1. Received: num_workers={num_workers!r}.")
+    output_dir = pathlib.Path(os.path.abspath(output_dir))
+    if _is_finished(output_dir, settings):
+        logging.info("%s is already written.", output_dir)
+        return output_dir / _MANIFEST
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    partial = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "clips").mkdir(parents=True)
+    try:
+        rows = _write_clips(partial, settings, num_workers, progress)
+        write_manifest(partial / _MANIFEST, rows)
+        stored = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(settings)}
+        text = json.dumps(stored, indent=2)
+        (partial / _SETTINGS).write_text(text + "\n", encoding="utf-8")
+        try:
+            os.rename(partial, output_dir)
+        except OSError:
+            # Somebody else may have finished the same dataset meanwhile.
+            if not _is_finished(output_dir, settings):
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return output_dir / _MANIFEST
+
+
+def _write_clips(
+    folder: pathlib.Path, settings: SyntheticSettings, num_workers: int, progress: bool
+) -> list[dict]:
+    items = [(split, index) for split in SPLITS for index in range(settings.num_clips(split))]
+    write = functools.partial(_write_clip, folder, settings)
+    bar = functools.partial(
+        tqdm.tqdm, total=len(items), desc="Writing clips", unit="clip", disable=not progress
+    )
+    if num_workers == 1:
+        return list(bar(map(write, items)))
+    # Not "fork": the caller may have started TensorFlow's threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with concurrent.futures.ProcessPoolExecutor(num_workers, context) as pool:
+        # Workers that found the main program's module would import it, and TensorFlow with it.
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            results = pool.map(write, items, chunksize=8)
+        finally:
+            sys.modules["__main__"] = main
+        return list(bar(results))
