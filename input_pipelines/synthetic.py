@@ -10,7 +10,6 @@ import dataclasses
 import fractions
 import functools
 import json
-import math
 import multiprocessing
 import os
 import pathlib
@@ -24,45 +23,14 @@ import tqdm
 from absl import logging
 
 from input_pipelines.manifest import SPLITS, write_manifest
+from input_pipelines.sounding_objects import CLASS_NAMES, draw_picture, draw_sound
 
-# The object's brightness above the ground, root mean square over the channels, of 255 levels.
-OBJECT_CONTRAST = 80.0
 # At audio difficulty 0 and 1.
 SIGNAL_TO_NOISE_DB = (20.0, -10.0)
 
 _FORMAT_VERSION = 1
 _MANIFEST = "manifest.csv"
 _SETTINGS = "settings.json"
-_NUM_DISTRACTORS = 5
-_NUM_LINES = 4
-_NUM_WAVES = 6
-_NUM_PARTIALS = 8
-_SLOTS_PER_SECOND = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sound:
-    """A class's sound: the partials that sound, and the eighths of a second in which they do.
-
-    All classes have four partials of eight with the same mean and are on for four slots of eight,
-    no two of the same kind after any shift: neither pitch, loudness nor duration gives them away.
-    """
-
-    partials: tuple[int, ...]
-    rhythm: str
-
-
-_SOUNDS = {
-    "disc": _Sound((1, 2, 7, 8), "11101000"),
-    "square": _Sound((3, 4, 5, 6), "11100100"),
-    "triangle": _Sound((1, 3, 6, 8), "11100010"),
-    "cross": _Sound((2, 4, 5, 7), "11011000"),
-    "ring": _Sound((1, 4, 5, 8), "11001100"),
-    "star": _Sound((2, 3, 6, 7), "11010010"),
-    "bars": _Sound((2, 3, 5, 8), "11010100"),
-    "crescent": _Sound((1, 4, 6, 7), "11001010"),
-}
-CLASS_NAMES = tuple(_SOUNDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,156 +131,22 @@ def render_clip(
         )
     label = CLASS_NAMES[index % settings.num_classes]
     key = [settings.seed, SPLITS.index(split), index]
-    frames = _draw_picture(settings, label, np.random.default_rng([*key, 0]))
-    waveform = _draw_sound(
-        settings, label, settings.signal_to_noise_db(split), np.random.default_rng([*key, 1])
+    frames = draw_picture(
+        label,
+        np.random.default_rng([*key, 0]),
+        num_frames=max(1, round(settings.duration_s * settings.frame_rate)),
+        frame_rate=settings.frame_rate,
+        frame_size=settings.frame_size,
+        clutter=settings.visual_difficulty,
+    )
+    waveform = draw_sound(
+        label,
+        np.random.default_rng([*key, 1]),
+        num_samples=round(settings.duration_s * settings.sample_rate_hz),
+        sample_rate_hz=settings.sample_rate_hz,
+        signal_to_noise_db=settings.signal_to_noise_db(split),
     )
     return frames, waveform, label
-
-
-def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns the signed distance to a shape of about unit radius, negative inside."""
-    radius = np.hypot(x, y)
-    if shape == "disc":
-        return radius - 0.85
-    if shape == "square":
-        return np.maximum(abs(x), abs(y)) - 0.75
-    if shape == "triangle":
-        return np.maximum(y, abs(x) * math.sqrt(0.75) - y / 2) - 0.55
-    if shape == "cross":
-        across = np.maximum(abs(x) - 1.0, abs(y) - 0.3)
-        return np.minimum(across, np.maximum(abs(x) - 0.3, abs(y) - 1.0))
-    if shape == "ring":
-        return abs(radius - 0.75) - 0.22
-    if shape == "star":
-        return radius - 0.7 - 0.35 * np.cos(5 * np.arctan2(x, -y))
-    if shape == "bars":
-        return np.maximum(abs(abs(x) - 0.6) - 0.25, abs(y) - 0.9)
-    return np.maximum(radius - 0.95, 0.75 - np.hypot(x - 0.5, y))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Body:
-    """Something that moves: lengths in pixels, angles in radians; `[2]` are x and y."""
-
-    radius: float
-    centre: np.ndarray
-    swing: np.ndarray
-    frequency_hz: np.ndarray
-    phase: np.ndarray
-    angle: float
-    turn: float
-    colour: np.ndarray
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, frame_size: int, largest_angle: float) -> "_Body":
-        radius = frame_size * rng.uniform(0.2, 0.3)
-        # The whole path stays in the frame, but for a rim of a fifth of the radius.
-        centre = rng.uniform(radius, frame_size - radius, 2)
-        room = np.minimum(centre, frame_size - centre) - 0.8 * radius
-        colour = rng.uniform(0.3, 1.0, 3)
-        return cls(
-            radius=radius,
-            centre=centre,
-            swing=rng.uniform(0.3, 1.0, 2) * room,
-            frequency_hz=rng.uniform(0.3, 0.9, 2),
-            phase=rng.uniform(0, 2 * math.pi, 2),
-            angle=rng.uniform(-largest_angle, largest_angle),
-            turn=rng.uniform(-0.2, 0.2),
-            colour=colour / np.sqrt(np.mean(colour**2)),
-        )
-
-    def local(self, x: np.ndarray, y: np.ndarray, time_s: float) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the pixels' coordinates in units of the body's radius."""
-        swing = np.sin(2 * math.pi * self.frequency_hz * time_s + self.phase)
-        centre = self.centre + self.swing * swing
-        angle = self.angle + self.turn * math.sin(2 * math.pi * time_s)
-        x, y = (x - centre[0]) / self.radius, (y - centre[1]) / self.radius
-        cosine, sine = math.cos(angle), math.sin(angle)
-        return cosine * x + sine * y, cosine * y - sine * x
-
-    def coverage(self, distance: np.ndarray) -> np.ndarray:
-        """Returns the share of every pixel that the body covers, `[H, W, 1]`."""
-        return np.clip(0.5 - distance * self.radius, 0, 1)[..., None]
-
-
-def _draw_ground(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns texture and lines in units of the clutter's contrast, `[H, W, 3]`."""
-    size = len(x)
-    direction, share, phase = rng.uniform(0, 1, (3, _NUM_WAVES, 1, 1))
-    direction, period = 2 * math.pi * direction, size * (0.12 + 0.5 * share)
-    along = (np.cos(direction) * x + np.sin(direction) * y) / period
-    waves = np.cos(2 * math.pi * (along + phase))
-    ground = 0.25 * np.einsum("khw,kc->hwc", waves, rng.normal(size=(_NUM_WAVES, 3)))
-    for angle, offset, width in rng.uniform(0, 1, (_NUM_LINES, 3)):
-        angle *= math.pi
-        across = (x - size / 2) * math.cos(angle) + (y - size / 2) * math.sin(angle)
-        distance = abs(across - (offset - 0.5) * size) - (0.5 + 1.5 * width)
-        ground += np.clip(0.5 - distance, 0, 1)[..., None] * rng.uniform(-1, 1, 3)
-    return ground
-
-
-def _draw_picture(settings: SyntheticSettings, label: str, rng: np.random.Generator) -> np.ndarray:
-    size = settings.frame_size
-    x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
-    base = rng.uniform(70, 130, 3)
-    ground = _draw_ground(x, y, rng)
-    # Distractors are irregular quadrangles, brighter or darker than the ground.
-    distractors = []
-    for _ in range(_NUM_DISTRACTORS):
-        body = _Body.draw(rng, size, math.pi)
-        normals = np.linspace(0, 2 * math.pi, 4, endpoint=False) + rng.uniform(-0.6, 0.6, 4)
-        sides = list(zip(np.cos(normals), np.sin(normals), rng.uniform(0.2, 0.9, 4), strict=True))
-        distractors.append((body, sides, rng.choice([-1.0, 1.0]) * body.colour))
-    # As far to the left as to the right: a mirrored clip keeps its class.
-    thing = _Body.draw(rng, size, math.pi / 12)
-
-    num_frames = max(1, round(settings.duration_s * settings.frame_rate))
-    frames = np.empty((num_frames, size, size, 3), np.uint8)
-    for number, frame in enumerate(frames):
-        time_s = number / settings.frame_rate
-        clutter = ground.copy()
-        for body, sides, colour in distractors:
-            u, v = body.local(x, y, time_s)
-            distance = functools.reduce(np.maximum, (c * u + s * v - o for c, s, o in sides))
-            clutter += body.coverage(distance) * colour
-        clutter *= settings.visual_difficulty
-        covered = thing.coverage(_inside(label, *thing.local(x, y, time_s)))
-        picture = base + OBJECT_CONTRAST * (clutter + covered * (thing.colour - clutter))
-        frame[:] = np.clip(np.rint(picture), 0, 255)
-    return frames
-
-
-def _draw_sound(
-    settings: SyntheticSettings, label: str, signal_to_noise_db: float, rng: np.random.Generator
-) -> np.ndarray:
-    sound = _SOUNDS[label]
-    rate = settings.sample_rate_hz
-    num_samples = round(settings.duration_s * rate)
-    time_s = np.arange(num_samples) / rate
-    # Two octaves; the highest partial stays below half of the lowest sample rate.
-    pitch_hz = 120 * 2 ** rng.uniform(0, 2)
-    vibrato = rng.uniform(0, 0.01) * np.sin(2 * math.pi * rng.uniform(3, 6) * time_s)
-    cycles = pitch_hz * np.cumsum(1 + vibrato) / rate
-    phases = rng.uniform(0, 1, _NUM_PARTIALS)
-    amplitudes = np.exp(0.2 * rng.normal(size=_NUM_PARTIALS))
-    tone = np.zeros(num_samples)
-    for partial in sound.partials:
-        wave = np.sin(2 * math.pi * (partial * cycles + phases[partial - 1]))
-        tone += amplitudes[partial - 1] * wave
-    # The rhythm begins anywhere and its edges last 10 ms, or they would click.
-    pattern = np.array([float(slot) for slot in sound.rhythm])
-    slots = ((time_s + rng.uniform(0, 1)) * _SLOTS_PER_SECOND).astype(int) % len(pattern)
-    ramp = rate // 100
-    tone *= np.convolve(pattern[slots], np.ones(ramp) / ramp, "same")
-
-    # Noise between white and pink.
-    spectrum = np.fft.rfft(rng.normal(size=num_samples))
-    spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** rng.uniform(0, 0.5)
-    noise = np.fft.irfft(spectrum, num_samples)
-    noise *= np.sqrt(np.mean(tone**2) / np.mean(noise**2)) * 10 ** (-signal_to_noise_db / 20)
-    peak = rng.uniform(0.2, 0.9)
-    return (peak * (tone + noise) / np.abs(tone + noise).max()).astype(np.float32)
 
 
 def encode_clip(

@@ -10,8 +10,15 @@ import tensorflow as tf
 
 from ogm_tf.callbacks import EpochCounter
 from ogm_tf.metrics import ModalityTrackers
-from ogm_tf.modulation.branches import modulated_names
+from ogm_tf.model_checks import require_encoders, require_logits
 from ogm_tf.modulation.discrepancy import discrepancy_ratios
+from ogm_tf.modulation.gradients import (
+    apply_gradients,
+    compute_gradients,
+    modulate_gradients,
+    per_variable,
+    sum_over_replicas,
+)
 from ogm_tf.modulation.policies import OGM
 from ogm_tf.modulation.scores import true_class_scores
 
@@ -78,7 +85,7 @@ class OGMModel(keras.Model):
                 f"Received: modulation={modulation!r}."
             )
         if type(self).forward is OGMModel.forward:
-            _require_encoders(encoders, fusion)
+            require_encoders(encoders, fusion)
         self.encoders = dict(encoders or {})
         self.fusion = fusion
         self.modulation = modulation
@@ -159,7 +166,7 @@ class OGMModel(keras.Model):
                 f"Received: jit_compile=True under a strategy of {num_replicas} replicas."
             )
         for loss in tf.nest.flatten(arguments.get("loss")):
-            _require_logits(loss)
+            require_logits(loss)
         super().compile(*args, **kwargs)
         with self.distribute_strategy.scope():
             self._trackers = ModalityTrackers(tuple(self.branches))
@@ -192,18 +199,25 @@ class OGMModel(keras.Model):
 
         ratios = discrepancy_ratios(self._global_scores(unimodal, labels, sample_weight))
         variables = self.trainable_variables
-        gradients = self._gradients(loss, variables, tape)
+        gradients = compute_gradients(self.optimizer, loss, variables, tape)
         if self.modulation is None:
             coefficients = {name: tf.ones([]) for name in ratios}
-            gradients = _sum_over_replicas(gradients)
+            gradients = sum_over_replicas(gradients)
         else:
             coefficients = self._coefficients(ratios)
             penalties = [None] * len(gradients)
             if regularization is not None:
-                penalties = self._gradients(regularization, variables, tape)
-            gradients = self._modulate(gradients, penalties, coefficients, variables)
+                penalties = compute_gradients(self.optimizer, regularization, variables, tape)
+            gradients = modulate_gradients(
+                self.modulation,
+                gradients,
+                penalties,
+                per_variable(coefficients, self.branches, variables, self.modulation.accepts),
+                step=self.optimizer.iterations,
+                active=self.modulation.is_active(self.epoch),
+            )
         del tape
-        self._apply(zip(gradients, variables, strict=True))
+        apply_gradients(self.optimizer, gradients, variables)
 
         self._trackers.update_accuracy(unimodal, labels)
         self._trackers.update_score(unimodal, labels, sample_weight)
@@ -295,28 +309,11 @@ class OGMModel(keras.Model):
         losses = [tf.cast(loss, tf.float32) for loss in self.losses]
         return tf.nn.scale_regularization_loss(tf.add_n(losses))
 
-    def _gradients(self, loss, variables, tape) -> list[tf.Tensor | None]:
-        """Returns the gradients, unscaled where the optimiser scales the loss."""
-        optimizer = self.optimizer
-        if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
-            compute_gradients = optimizer._compute_gradients
-        else:
-            compute_gradients = optimizer.compute_gradients
-        return [gradient for gradient, _ in compute_gradients(loss, variables, tape=tape)]
-
-    def _apply(self, gradients_and_variables) -> None:
-        """Updates the variables by gradients that are already summed over replicas."""
-        if isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
-            already_summed = {"experimental_aggregate_gradients": False}
-        else:
-            already_summed = {"skip_gradients_aggregation": True}
-        self.optimizer.apply_gradients(gradients_and_variables, **already_summed)
-
     def _global_scores(self, unimodal, labels, sample_weight) -> dict[str, tf.Tensor]:
         """Returns each modality's score on the global batch."""
         scores = [true_class_scores(part, labels, sample_weight) for part in unimodal.values()]
         # One vector costs one collective, whatever the number of modalities.
-        scores = _sum_over_replicas([tf.stack(scores)])[0]
+        scores = sum_over_replicas([tf.stack(scores)])[0]
         return dict(zip(unimodal, tf.unstack(scores, num=len(unimodal)), strict=True))
 
     def _coefficients(self, ratios) -> dict[str, tf.Tensor]:
@@ -328,58 +325,6 @@ class OGMModel(keras.Model):
             for name, value in self.modulation.coefficients(ratios).items()
         }
 
-    def _modulate(self, gradients, penalties, coefficients, variables) -> list[tf.Tensor | None]:
-        """Returns the gradients to apply.
-
-        Args:
-          gradients: Of the total loss, on this replica.
-          penalties: The part of them that comes from regularisation and is not modulated, or Nones.
-          coefficients: Of each modality.
-          variables: The trainable variables.
-        """
-        owners = modulated_names(self.branches, self.modulation.accepts)
-        per_variable = [
-            coefficients[owners[id(variable)]] if id(variable) in owners else None
-            for variable in variables
-        ]
-        gradients = [
-            tf.convert_to_tensor(gradient)
-            if coefficient is not None and isinstance(gradient, tf.IndexedSlices)
-            else gradient
-            for gradient, coefficient in zip(gradients, per_variable, strict=True)
-        ]
-        summed = _sum_over_replicas([*gradients, *penalties])
-        gradients, penalties = summed[: len(gradients)], summed[len(gradients) :]
-        # A branch of `tf.cond` holds no None and no sparse gradient, so the rest stays outside.
-        chosen = [
-            i for i, c in enumerate(per_variable) if c is not None and gradients[i] is not None
-        ]
-
-        def modulated():
-            data = [
-                gradient if penalty is None or index not in chosen else gradient - penalty
-                for index, (gradient, penalty) in enumerate(zip(gradients, penalties, strict=True))
-            ]
-            data = self.modulation.modulate(data, per_variable, self.optimizer.iterations)
-            return [data[i] if penalties[i] is None else data[i] + penalties[i] for i in chosen]
-
-        active = self.modulation.is_active(self.epoch)
-        values = tf.cond(active, modulated, lambda: [tf.identity(gradients[i]) for i in chosen])
-        result = list(gradients)
-        for index, value in zip(chosen, values, strict=True):
-            result[index] = value
-        return result
-
-
-def _sum_over_replicas(values: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Returns the sums over replicas, by one collective for the whole list."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return values
-    present = [value for value in values if value is not None]
-    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
-    return [None if value is None else next(sums) for value in values]
-
 
 def _counted(sample_weight: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Returns 1 for every row of the logits, `[..., C]`, whose weight is not 0, else 0."""
@@ -390,44 +335,6 @@ def _counted(sample_weight: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     while counted.shape.rank < rank:
         counted = tf.expand_dims(counted, axis=-1)
     return tf.broadcast_to(counted, tf.shape(logits)[:-1])
-
-
-def _require_encoders(encoders: Any, fusion: Any) -> None:
-    if not isinstance(encoders, Mapping) or len(encoders) < 2:
-        received = list(encoders) if isinstance(encoders, Mapping) else encoders
-        raise ValueError(
-            "`encoders` must be a dictionary of at least two modalities. "
-            f"Received: encoders={received!r}."
-        )
-    for name, encoder in encoders.items():
-        if not isinstance(encoder, keras.layers.Layer):
-            raise ValueError(
-                "Every encoder must be a keras.Model or a layer. "
-                f"Received: {type(encoder).__name__} for {name!r}."
-            )
-    if not isinstance(fusion, keras.layers.Layer):
-        raise ValueError(
-            "`fusion` must be a layer such as ogm_tf.fusion.Concat(num_classes=6). "
-            f"Received: fusion={fusion!r}."
-        )
-
-
-def _require_logits(loss: Any) -> None:
-    """Refuses a loss that takes probabilities: the scores are softmaxes of logits."""
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    from_logits = None
-    if isinstance(loss, keras.losses.Loss):
-        from_logits = loss.get_config().get("from_logits")
-    elif callable(loss):
-        parameter = inspect.signature(loss).parameters.get("from_logits")
-        from_logits = None if parameter is None else parameter.default
-    if from_logits is False:
-        name = getattr(loss, "name", None) or getattr(loss, "__name__", repr(loss))
-        raise ValueError(
-            "The loss must take logits: pass it with from_logits=True. "
-            f"Received: {name} with from_logits=False."
-        )
 
 
 def _deserialize(value: Any, custom_objects: Any) -> Any:

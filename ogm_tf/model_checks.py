@@ -1,0 +1,45 @@
+"""What `OGMModel` refuses: networks without modalities, and losses that take no logits."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+
+def require_encoders(encoders: Any, fusion: Any) -> None:
+    if not isinstance(encoders, Mapping) or len(encoders) < 2:
+        received = list(encoders) if isinstance(encoders, Mapping) else encoders
+        raise ValueError(
+            "`encoders` must be a dictionary of at least two modalities. "
+            f"Received: encoders={received!r}."
+        )
+    for name, encoder in encoders.items():
+        if not isinstance(encoder, keras.layers.Layer):
+            raise ValueError(
+                "Every encoder must be a keras.Model or a layer. "
+                f"Received: {type(encoder).__name__} for {name!r}."
+            )
+    if not isinstance(fusion, keras.layers.Layer):
+        raise ValueError(
+            "`fusion` must be a layer such as ogm_tf.fusion.Concat(num_classes=6). "
+            f"Received: fusion={fusion!r}."
+        )
+
+
+def require_logits(loss: Any) -> None:
+    """Refuses a loss that takes probabilities: the scores are softmaxes of logits."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    from_logits = None
+    if isinstance(loss, keras.losses.Loss):
+        from_logits = loss.get_config().get("from_logits")
+    elif callable(loss):
+        parameter = inspect.signature(loss).parameters.get("from_logits")
+        from_logits = None if parameter is None else parameter.default
+    if from_logits is False:
+        name = getattr(loss, "name", None) or getattr(loss, "__name__", repr(loss))
+        raise ValueError(
+            "The loss must take logits: pass it with from_logits=True. "
+            f"Received: {name} with from_logits=False."
+        )
