@@ -1,4 +1,4 @@
-"""Does balancing help? Every method over several paired seeds, as a table and JSON.
+r"""Does balancing help? Every method over several paired seeds, as a table and JSON.
 
 The built-in dataset, new clips and a new run for every seed:
 

@@ -1,4 +1,4 @@
-"""Sound as a model sees it: waveforms to log-magnitude spectrograms, in plain TF graph ops.
+"""Sound as a model sees it: waveforms to features, in plain TF graph ops.
 
 Every function runs eagerly, inside `tf.data` and inside a SavedModel that is loaded where
 tensorflow-io is not installed.
@@ -8,73 +8,116 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from input_pipelines import filter_banks
 from input_pipelines.settings import AudioSettings, ClipSettings
+from input_pipelines.spectrograms import num_samples_of, power_density, spectrogram
 
-# Added to magnitudes before the logarithm, as the authors do.
+# Added to magnitudes and power densities before the logarithm, as the authors do.
 LOG_OFFSET = 1e-7
+# Added to a clip's standard deviation before the division by it, as the authors do.
+DEVIATION_OFFSET = 1e-9
 
 
-def spectrogram(waveform: tf.Tensor, settings: AudioSettings) -> tf.Tensor:
-    """Magnitudes of the centred short-time Fourier transform, equal to librosa's.
-
-    Windows are periodic Hann, centred at the samples 0, hop, 2 hop, ...; the waveform is extended
-    by half a window at both ends as `settings.padding` says.
-
-    Args:
-      waveform: float32 `[..., samples]`; "reflect" needs more than `fft_length / 2` samples.
-      settings: Window, hop and padding.
-
-    Returns:
-      float32 `[..., fft_length / 2 + 1, 1 + samples // hop_length]`.
-
-    Raises:
-      ValueError: where the waveform is a scalar, or is known to be too short to be reflected.
-    """
-    # Loads native plugins that nothing else in this file needs.
-    import tensorflow_io as tfio
-
-    waveform = tf.convert_to_tensor(waveform, tf.float32)
-    half_window = settings.fft_length // 2
-    if waveform.shape.rank in (None, 0):
-        raise ValueError(
-            f"`waveform` must have a known rank of 1 or more. Received: shape={waveform.shape}."
-        )
-    num_samples = waveform.shape[-1]
-    if settings.padding == "reflect" and num_samples is not None and num_samples <= half_window:
-        raise ValueError(
-            "Reflect padding needs more than fft_length / 2 samples. Received: "
-            f"samples={num_samples}, fft_length={settings.fft_length}."
-        )
-    padded = tf.pad(
-        waveform,
-        [[0, 0]] * (waveform.shape.rank - 1) + [[half_window, half_window]],
-        mode=settings.padding.upper(),
-    )
-    magnitude = tfio.audio.spectrogram(
-        padded,
-        nfft=settings.fft_length,
-        window=settings.fft_length,
-        stride=settings.hop_length,
-    )
-    # tensorflow-io pads the end with zeros; librosa drops the windows that would reach there.
-    num_steps = 1 + tf.shape(waveform)[-1] // settings.hop_length
-    magnitude = tf.linalg.matrix_transpose(magnitude[..., :num_steps, :])
-    static_steps = None if num_samples is None else 1 + num_samples // settings.hop_length
-    shape = waveform.shape[:-1].concatenate([half_window + 1, static_steps])
-    return tf.ensure_shape(magnitude, shape)
-
-
-def log_spectrogram(waveform: tf.Tensor, settings: AudioSettings) -> tf.Tensor:
-    """The model's sound input: ln(magnitude + 1e-7).
+def features(waveform: tf.Tensor, settings: AudioSettings, normalize: bool = True) -> tf.Tensor:
+    """The model's sound input.
 
     Args:
       waveform: float32 `[..., samples]` in [-1, 1].
-      settings: Window, hop and padding.
+      settings: Which features, and how they are normalised.
+      normalize: False gives what `settings.normalization` would be applied to.
 
     Returns:
-      float32 `[..., fft_length / 2 + 1, 1 + samples // hop_length, 1]`.
+      float32 `[..., *settings.shape(samples)]`. An example's numbers do not depend on the others
+      of its batch.
+
+    Raises:
+      ValueError: where the waveform is a scalar or known to be too short, where the sample rate
+        is too low for the filters, or where "dataset" normalisation has no values yet.
     """
-    return tf.math.log(spectrogram(waveform, settings) + LOG_OFFSET)[..., tf.newaxis]
+    waveform = tf.convert_to_tensor(waveform, tf.float32)
+    if settings.features == "spectrogram":
+        values = tf.math.log(spectrogram(waveform, settings) + LOG_OFFSET)
+    elif settings.features == "psd":
+        values = tf.math.log(power_density(waveform, settings) + LOG_OFFSET)
+    elif settings.features == "kaldi_fbank":
+        values = filter_banks.kaldi(waveform, settings)
+    else:
+        values = filter_banks.log_mel(waveform, settings)
+    values = _fit_time(values, settings)[..., tf.newaxis]
+    num_samples = num_samples_of(waveform)
+    if isinstance(num_samples, int):
+        shape = waveform.shape[:-1].concatenate(settings.shape(num_samples))
+        values = tf.ensure_shape(values, shape)
+    return _normalise(values, settings) if normalize else values
+
+
+def mask(features: tf.Tensor, settings: AudioSettings, seed: tf.Tensor) -> tf.Tensor:
+    """Hides bands of frequencies and of times of one example (SpecAugment) behind its mean.
+
+    Each of `settings.num_masks` masks an axis has a width drawn evenly from 0 to
+    `max_mask_bins` or `max_mask_steps`, at most the axis, and a place drawn evenly from those
+    where it lies inside.
+
+    Args:
+      features: float32 `[A, B, 1]` of known shape, what `features` gives of one waveform.
+      settings: Number and widths of the masks, and the features, which say what axis is which.
+      seed: int `[2]`; the same seed hides the same bands.
+
+    Returns:
+      float32 `[A, B, 1]`.
+    """
+    if settings.num_masks == 0 or settings.max_mask_bins == settings.max_mask_steps == 0:
+        return features
+    num_bins, num_steps = features.shape[0], features.shape[1]
+    time_first = settings.features == "kaldi_fbank"
+    if time_first:
+        num_bins, num_steps = num_steps, num_bins
+    draws = tf.random.stateless_uniform([2, 2, settings.num_masks, 1], seed, alg="philox")
+    bins = _bands(num_bins, settings.max_mask_bins, draws[0])
+    steps = _bands(num_steps, settings.max_mask_steps, draws[1])
+    rows, columns = (steps, bins) if time_first else (bins, steps)
+    hidden = rows[:, tf.newaxis, tf.newaxis] | columns[:, tf.newaxis]
+    return tf.where(hidden, tf.reduce_mean(features), features)
+
+
+def _bands(size: int, widest: int, draws: tf.Tensor) -> tf.Tensor:
+    """Returns bool `[size]`: what bands of 0 to `widest` places hide, by draws `[2, bands, 1]`."""
+    widths = tf.floor(draws[0] * (min(widest, size) + 1))
+    starts = tf.floor(draws[1] * (size - widths + 1))
+    places = tf.range(size, dtype=tf.float32)
+    return tf.reduce_any((places >= starts) & (places < starts + widths), axis=0)
+
+
+def _fit_time(values: tf.Tensor, settings: AudioSettings) -> tf.Tensor:
+    """Cuts or fills the time axis of `[..., A, B]` to `settings.time_steps`."""
+    if settings.time_steps is None:
+        return values
+    time_axis = values.shape.rank - (2 if settings.features == "kaldi_fbank" else 1)
+    ends = [slice(None)] * time_axis + [slice(settings.time_steps)]
+    values = values[tuple(ends)]
+    fill = [[0, 0]] * values.shape.rank
+    fill[time_axis] = [0, settings.time_steps - tf.shape(values)[time_axis]]
+    return tf.pad(values, fill)
+
+
+def _normalise(values: tf.Tensor, settings: AudioSettings) -> tf.Tensor:
+    """Normalises `[..., A, B, 1]` as `settings.normalization` says."""
+    if settings.normalization == "dataset":
+        raise ValueError(
+            "Features of a dataset need its measured mean and deviation: run "
+            f"launchers.measure. Received: normalization={settings.normalization!r}."
+        )
+    if settings.normalization == "fixed":
+        if (settings.mean, settings.deviation) == (0.0, 1.0):
+            return values
+        return (values - settings.mean) / settings.deviation
+    axes = [-3, -2, -1]
+    # Silence is constant. The rounding error of its mean would be divided by a deviation of the
+    # same size; constants become exact zeros first, which have no rounding error.
+    values -= values[..., :1, :1, :1]
+    centred = values - tf.reduce_mean(values, axes, keepdims=True)
+    deviation = tf.sqrt(tf.reduce_mean(tf.square(centred), axes, keepdims=True))
+    return centred / (deviation + DEVIATION_OFFSET)
 
 
 def decode_pcm16(pcm16: tf.Tensor, start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -140,10 +183,10 @@ def front_end(settings: ClipSettings) -> Callable[[tf.Tensor], tf.Tensor]:
 
     Returns:
       A function from float32 waveforms `[B, samples]` of any length, cut or repeated to one
-      window, to float32 `[B, F, T, 1]`.
+      window, to float32 features `[B, *settings.shapes["audio"]]`.
     """
 
     def audio_front_end(waveform: tf.Tensor) -> tf.Tensor:
-        return log_spectrogram(fit_length(waveform, settings.window_samples), settings.audio)
+        return features(fit_length(waveform, settings.window_samples), settings.audio)
 
     return audio_front_end

@@ -24,20 +24,32 @@ class Purpose(enum.IntEnum):
     FLIP = 4
     NOISE = 5
     EVALUATION_NOISE = 6
+    SPACING = 7
+    COLOR = 8
+    ERASE = 9
+    MASK = 10
 
 
-class StoredClip(NamedTuple):
-    """Tensors of one parsed record: scalars, and frames `[stored]` with times in microseconds."""
+class Frames(NamedTuple):
+    """Encoded frames `[stored]` with their times in microseconds."""
 
-    clip_id: tf.Tensor
-    label: tf.Tensor
-    pcm16: tf.Tensor
     encoded: tf.Tensor
     timestamps_us: tf.Tensor
 
 
+class StoredClip(NamedTuple):
+    """Tensors of one parsed record: scalars, and frames; None where there is no such modality."""
+
+    clip_id: tf.Tensor
+    label: tf.Tensor
+    duration_us: tf.Tensor
+    pcm16: tf.Tensor | None
+    visual: Frames | None
+    flow: Frames | None
+
+
 class Window(NamedTuple):
-    """The part of a clip both modalities come from, in samples of sound, int32 scalars."""
+    """The part of a clip all modalities come from, in samples of sound, int32 scalars."""
 
     start: tf.Tensor
     length: tf.Tensor
@@ -45,20 +57,20 @@ class Window(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One clip as evaluation sees it, for a person to look at.
+    """One clip as the model sees it, for a person to look at.
 
     Args:
-      clip_id: From the manifest.
+      clip_id: From the listing.
       label: Index of its class.
-      waveform: float32 `[window_samples]` in [-1, 1].
-      frames: uint8 RGB `[N, H, W, 3]`.
+      waveform: float32 `[window_samples]` in [-1, 1]; None without sound.
+      frames: uint8 RGB `[N, H, W, 3]`; None without pictures.
       inputs: What the model gets, without a batch axis.
     """
 
     clip_id: str
     label: int
-    waveform: np.ndarray
-    frames: np.ndarray
+    waveform: np.ndarray | None
+    frames: np.ndarray | None
     inputs: dict[str, np.ndarray]
 
 
@@ -67,11 +79,11 @@ class Loader:
     """Turns one record into the model's inputs: augmented in training, as it is otherwise.
 
     Args:
-      settings: Those of the records.
-      seed: Of windows, crops, flips and noise.
-      training: Whether the window is random and the frames are augmented.
+      settings: `Index.input_settings` of the records.
+      seed: Of windows, augmentation and noise.
+      training: Whether windows, frames and sound are varied at random.
       noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros: None, "audio" or "visual".
+      removed: Modality whose input is all zeros; None for none.
     """
 
     settings: ClipSettings
@@ -80,6 +92,8 @@ class Loader:
     noise_snr_db: float | None = None
     removed: str | None = None
 
+    # There is nothing to convert, and AutoGraph takes seconds to find that out.
+    @tf.autograph.experimental.do_not_convert
     def __call__(
         self, number: tf.Tensor, serialized: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -90,48 +104,76 @@ class Loader:
           serialized: The record, a string scalar.
 
         Returns:
-          `{"audio": [F, T, 1], "visual": [N, H, W, 3]}` float32, and the label, an int32 scalar.
+          float32 inputs of the shapes `settings.shapes`, and the label, an int32 scalar.
         """
-        clip = parse(serialized)
-        window = self.window(clip, number)
-        inputs = {
-            "audio": tf.zeros(self.settings.audio_shape),
-            "visual": tf.zeros(self.settings.visual_shape),
-        }
-        if self.removed != "audio":
-            sound = waveform(clip, window, self.settings)
-            if self.noise_snr_db is not None:
-                purpose = Purpose.NOISE if self.training else Purpose.EVALUATION_NOISE
-                noise_seed = draw_seed(self.seed, purpose, number)
-                sound = audio.add_noise(sound, self.noise_snr_db, noise_seed)
-            inputs["audio"] = audio.log_spectrogram(sound, self.settings.audio)
-        if self.removed != "visual":
-            inputs["visual"] = self._visual(chosen_frames(clip, window, self.settings), number)
-        return inputs, clip.label
+        clip = parse(serialized, self.settings)
+        return self.inputs(clip, self.window(clip, number), number), clip.label
+
+    def inputs(self, clip: StoredClip, window: Window, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns what the model gets of one window of a clip."""
+        inputs = {}
+        for name, shape in self.settings.shapes.items():
+            if name == self.removed:
+                inputs[name] = tf.zeros(shape)
+            elif name == "audio":
+                inputs[name] = self._audio(waveform(clip, window, self.settings), number)
+            else:
+                encoded = self._chosen(getattr(clip, name), window, number)
+                load = video.load_frames if name == "visual" else video.load_flow
+                inputs[name] = load(encoded, self.settings.video, self._frame_seeds(number))
+        return inputs
 
     def window(self, clip: StoredClip, number: tf.Tensor) -> Window:
-        """Chooses the window: anywhere in the clip in training, else its middle."""
-        num_samples = tf.strings.length(clip.pcm16, unit="BYTE") // 2
+        """Chooses the window: see `ClipSettings.window`."""
+        num_samples = clip_samples(clip, self.settings)
         free = tf.maximum(num_samples - self.settings.window_samples, 0)
         start = free // 2
-        if self.training:
-            draw = draw_seed(self.seed, Purpose.WINDOW, number)
+        if self.settings.window == "start":
+            start = tf.zeros([], tf.int32)
+        elif self.training:
             start = tf.random.stateless_uniform(
-                [], draw, minval=0, maxval=free + 1, dtype=tf.int32, alg="philox"
+                [],
+                self._draw(Purpose.WINDOW, number),
+                minval=0,
+                maxval=free + 1,
+                dtype=tf.int32,
+                alg="philox",
             )
         return Window(start, tf.minimum(num_samples, self.settings.window_samples))
 
-    def _visual(self, encoded: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        settings = self.settings.video
-        crop, flip = None, False
-        if self.training and settings.crop_min_area < 1:
-            size = tf.io.extract_jpeg_shape(encoded[0])
-            draw = draw_seed(self.seed, Purpose.CROP, number)
-            crop = video.random_crop_box(size[0], size[1], settings.crop_min_area, draw)
-        if self.training and settings.flip:
-            draw = draw_seed(self.seed, Purpose.FLIP, number)
-            flip = tf.random.stateless_uniform([], draw, alg="philox") < 0.5
-        return video.decode_frames(encoded, settings, crop, flip)
+    def _audio(self, sound: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        settings = self.settings.audio
+        if self.noise_snr_db is not None:
+            purpose = Purpose.NOISE if self.training else Purpose.EVALUATION_NOISE
+            sound = audio.add_noise(sound, self.noise_snr_db, self._draw(purpose, number))
+        features = audio.features(sound, settings)
+        if self.training and settings.num_masks:
+            features = audio.mask(features, settings, self._draw(Purpose.MASK, number))
+        return features
+
+    def _chosen(self, frames: Frames, window: Window, number: tf.Tensor) -> tf.Tensor:
+        """Returns the encoded frames `[N]` nearest to one time in each Nth of the window."""
+        microseconds = 1_000_000
+        start = tf.cast(window.start, tf.int64) * microseconds
+        length = tf.cast(window.length, tf.int64) * microseconds
+        num_frames = self.settings.video.num_frames
+        times = length * (2 * tf.range(num_frames, dtype=tf.int64) + 1) // (2 * num_frames)
+        if self.training and self.settings.video.spacing == "random":
+            draws = tf.random.stateless_uniform(
+                [num_frames], self._draw(Purpose.SPACING, number), -0.5, 0.5, alg="philox"
+            )
+            times += tf.cast(draws * tf.cast(length, tf.float32) / num_frames, tf.int64)
+        times_us = (start + times) // self.settings.audio.sample_rate_hz
+        return tf.gather(frames.encoded, video.nearest(frames.timestamps_us, times_us))
+
+    def _frame_seeds(self, number: tf.Tensor) -> video.Seeds | None:
+        if not self.training:
+            return None
+        purposes = (Purpose.CROP, Purpose.FLIP, Purpose.COLOR, Purpose.ERASE)
+        return video.Seeds(*(self._draw(purpose, number) for purpose in purposes))
+
+    def _draw(self, purpose: Purpose, number: tf.Tensor) -> tf.Tensor:
+        return draw_seed(self.seed, purpose, number)
 
 
 def draw_seed(seed: int, purpose: Purpose, number: tf.Tensor | int) -> tf.Tensor:
@@ -145,18 +187,32 @@ def draw_seed(seed: int, purpose: Purpose, number: tf.Tensor | int) -> tf.Tensor
     return tf.random.fold_in(tf.constant([seed, purpose], tf.int64), number, alg="philox")
 
 
-def parse(serialized: tf.Tensor) -> StoredClip:
+def parse(serialized: tf.Tensor, settings: ClipSettings) -> StoredClip:
     """Returns what a record, a string scalar, holds; sound and frames still encoded."""
     context, sequence = tf.io.parse_single_sequence_example(
-        serialized, records.CONTEXT_FEATURES, records.SEQUENCE_FEATURES
+        serialized, *records.parsed_features(settings.modalities)
     )
+    frames = {
+        modality: Frames(sequence[f"{prefix}encoded"], sequence[f"{prefix}timestamp"])
+        for modality, prefix in records.IMAGE_PREFIXES.items()
+        if modality in settings.modalities
+    }
     return StoredClip(
         clip_id=context[records.MEDIA_ID],
         label=tf.cast(context[records.LABEL_INDEX], tf.int32),
-        pcm16=context[records.WAVEFORM_PCM16],
-        encoded=sequence[records.IMAGE_ENCODED],
-        timestamps_us=sequence[records.IMAGE_TIMESTAMP],
+        duration_us=context[records.END_TIMESTAMP] - context[records.START_TIMESTAMP],
+        pcm16=context.get(records.WAVEFORM_PCM16),
+        visual=frames.get("visual"),
+        flow=frames.get("flow"),
     )
+
+
+def clip_samples(clip: StoredClip, settings: ClipSettings) -> tf.Tensor:
+    """Returns the length of a clip in samples of sound, int32; those it would have without."""
+    if clip.pcm16 is not None:
+        return tf.strings.length(clip.pcm16, unit="BYTE") // 2
+    num_samples = clip.duration_us * settings.audio.sample_rate_hz // 1_000_000
+    return tf.cast(num_samples, tf.int32)
 
 
 def waveform(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Tensor:
@@ -165,26 +221,18 @@ def waveform(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Ten
     return audio.fit_length(samples, settings.window_samples)
 
 
-def chosen_frames(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Tensor:
-    """Returns the encoded frames `[N]` nearest to N times evenly spread over the window."""
-    microseconds = 1_000_000
-    start = tf.cast(window.start, tf.int64) * microseconds
-    length = tf.cast(window.length, tf.int64) * microseconds
-    num_frames = settings.video.num_frames
-    middles = length * (2 * tf.range(num_frames, dtype=tf.int64) + 1) // (2 * num_frames)
-    times_us = (start + middles) // settings.audio.sample_rate_hz
-    return tf.gather(clip.encoded, video.nearest(clip.timestamps_us, times_us))
-
-
-def evaluation_example(serialized: tf.Tensor, settings: ClipSettings) -> Example:
-    """Returns a record, an eager string scalar, as evaluation sees it."""
-    load = Loader(settings, seed=0, training=False)
-    clip = parse(serialized)
-    inputs, label = load(tf.constant(0, tf.int64), serialized)
+def example(serialized: tf.Tensor, load: Loader, number: int = 0) -> Example:
+    """Returns a record, an eager string scalar, as `load` gives it to the model."""
+    clip = parse(serialized, load.settings)
+    number = tf.constant(number, tf.int64)
+    window = load.window(clip, number)
+    inputs = load.inputs(clip, window, number)
+    has_sound, has_pictures = clip.pcm16 is not None, clip.visual is not None
+    frames = video.denormalise(inputs["visual"], load.settings.video) if has_pictures else None
     return Example(
         clip_id=clip.clip_id.numpy().decode(),
-        label=int(label),
-        waveform=waveform(clip, load.window(clip, 0), settings).numpy(),
-        frames=video.denormalise(inputs["visual"]).numpy(),
+        label=int(clip.label),
+        waveform=waveform(clip, window, load.settings).numpy() if has_sound else None,
+        frames=None if frames is None else frames.numpy(),
         inputs={name: value.numpy() for name, value in inputs.items()},
     )

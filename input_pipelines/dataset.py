@@ -5,16 +5,13 @@ batches are the same with any number of threads, and from any step on.
 """
 
 import math
-import os
-import pathlib
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from input_pipelines import clips, records
+from input_pipelines import clips, files
 from input_pipelines.clips import Example, Purpose
-
-MODALITIES = ("audio", "visual")
+from input_pipelines.index import Index, SplitIndex, read_index
 
 # Serialised clips that wait to be drawn; a split within both limits is shuffled as a whole.
 SHUFFLE_BUFFER_CLIPS = 20_000
@@ -27,7 +24,7 @@ class TrainData(NamedTuple):
 
     dataset: tf.data.Dataset
     steps_per_epoch: int
-    index: records.Index
+    index: Index
 
 
 class EvalData(NamedTuple):
@@ -35,10 +32,10 @@ class EvalData(NamedTuple):
 
     dataset: tf.data.Dataset
     num_clips: int
-    index: records.Index
+    index: Index
 
 
-def steps_per_epoch(index: records.Index, batch_size: int, split: str = "train") -> int:
+def steps_per_epoch(index: Index, batch_size: int, split: str = "train") -> int:
     """Returns the full batches in one epoch of a split.
 
     Raises:
@@ -56,7 +53,7 @@ def steps_per_epoch(index: records.Index, batch_size: int, split: str = "train")
 
 
 def train_dataset(
-    records_dir: str | os.PathLike,
+    records_dir: files.Path,
     batch_size: int,
     seed: int,
     *,
@@ -74,28 +71,29 @@ def train_dataset(
       split: Name of the split.
       start_step: Batches already consumed; the dataset continues after them.
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros: None, "audio" or "visual".
+      removed: Modality whose input is all zeros; None for none.
 
     Returns:
-      Elements `({"audio": [B, F, T, 1], "visual": [B, N, H, W, 3]}, label int32 [B])`.
+      Elements `({"audio": [B, F, T, 1], "visual": [B, N, H, W, 3]}, label int32 [B])`, of the
+      records' modalities and in the shapes of `ClipSettings.shapes`.
 
     Raises:
       ValueError: where an argument is out of range, or the split is unknown or too small.
       FileNotFoundError: where the index or a shard is missing.
     """
-    index, files = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
+    index, shards = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
     if start_step < 0:
         raise ValueError(f"`start_step` must be >= 0. Received: start_step={start_step}.")
     num_clips = index.splits[split].num_clips
     steps = steps_per_epoch(index, batch_size, split)
     clips_per_epoch = steps * batch_size
-    buffer_clips = _shuffle_buffer(files, num_clips)
+    buffer_clips = _shuffle_buffer(index.splits[split])
 
     def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         # Dataset.shuffle mixes in the global seed, on which a resumed run must not depend.
         tf.compat.v1.set_random_seed(1)
         order = tf.random.experimental.stateless_shuffle(
-            tf.constant(files), clips.draw_seed(seed, Purpose.SHARD_ORDER, epoch), alg="philox"
+            tf.constant(shards), clips.draw_seed(seed, Purpose.SHARD_ORDER, epoch), alg="philox"
         )
         clip_order = tf.random.stateless_uniform(
             [],
@@ -109,7 +107,7 @@ def train_dataset(
         serialized = serialized.shuffle(buffer_clips, clip_order, reshuffle_each_iteration=False)
         return serialized.take(clips_per_epoch)
 
-    load = clips.Loader(index.settings, seed, True, audio_noise_snr_db, removed)
+    load = clips.Loader(index.input_settings, seed, True, audio_noise_snr_db, removed)
     # Epochs that are over are never read again; within one, clips are skipped undecoded.
     epoch, step = divmod(start_step, steps)
     dataset = tf.data.Dataset.range(epoch, tf.int64.max).flat_map(read_epoch)
@@ -120,7 +118,7 @@ def train_dataset(
 
 
 def eval_dataset(
-    records_dir: str | os.PathLike,
+    records_dir: files.Path,
     split: str,
     batch_size: int,
     *,
@@ -136,7 +134,7 @@ def eval_dataset(
       batch_size: Rows a batch, >= 1; the last batch is filled with rows of zeros and weight 0.
       seed: Of the noise, which depends on the clip's position only.
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros: None, "audio" or "visual".
+      removed: Modality whose input is all zeros; None for none.
 
     Returns:
       Elements `(inputs as in training, label int32 [B], weight float32 [B])`.
@@ -145,20 +143,19 @@ def eval_dataset(
       ValueError: where an argument is out of range, or the split is unknown or empty.
       FileNotFoundError: where the index or a shard is missing.
     """
-    index, files = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
-    settings, num_clips = index.settings, index.splits[split].num_clips
-
-    load = clips.Loader(settings, seed, False, audio_noise_snr_db, removed)
+    index, shards = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
+    num_clips = index.splits[split].num_clips
+    load = clips.Loader(index.input_settings, seed, False, audio_noise_snr_db, removed)
 
     def load_weighted(position: tf.Tensor, serialized: tf.Tensor):
         return *load(position, serialized), tf.constant(1.0)
 
     padding = (
-        {"audio": tf.zeros(settings.audio_shape), "visual": tf.zeros(settings.visual_shape)},
+        {name: tf.zeros(shape) for name, shape in index.settings.shapes.items()},
         tf.constant(0, tf.int32),
         tf.constant(0.0),
     )
-    dataset = tf.data.TFRecordDataset(files)
+    dataset = tf.data.TFRecordDataset(shards)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_clips)).enumerate()
     dataset = dataset.map(load_weighted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if missing := -num_clips % batch_size:
@@ -167,13 +164,17 @@ def eval_dataset(
     return EvalData(_finish(dataset), num_clips, index)
 
 
-def read_clips(records_dir: str | os.PathLike, split: str, count: int) -> list[Example]:
-    """Reads some clips as evaluation sees them, evenly spread over a split.
+def read_clips(
+    records_dir: files.Path, split: str, count: int, *, training: bool = False, seed: int = 0
+) -> list[Example]:
+    """Reads some clips as the model sees them, evenly spread over a split.
 
     Args:
       records_dir: Folder that `preparation.prepare` wrote.
       split: Name of the split.
       count: Clips wanted, >= 1; a smaller split gives all it has.
+      training: Whether they are augmented as in training.
+      seed: Of the augmentation.
 
     Returns:
       The clips, in the order of the shards.
@@ -184,21 +185,22 @@ def read_clips(records_dir: str | os.PathLike, split: str, count: int) -> list[E
     """
     if count < 1:
         raise ValueError(f"`count` must be >= 1. Received: count={count}.")
-    index, files = _open(records_dir, split, 1, None, None)
+    index, shards = _open(records_dir, split, 1, None, None)
+    load = clips.Loader(index.input_settings, seed, training)
     num_clips = index.splits[split].num_clips
     count = min(count, num_clips)
     wanted = [position * num_clips // count for position in range(count)]
     examples, first = [], 0
-    for file, shard in zip(files, index.splits[split].shards, strict=True):
+    for path, shard in zip(shards, index.splits[split].shards, strict=True):
         for position in wanted:
             if first <= position < first + shard.num_clips:
-                serialized = next(iter(tf.data.TFRecordDataset(file).skip(position - first)))
-                examples.append(clips.evaluation_example(serialized, index.settings))
+                serialized = next(iter(tf.data.TFRecordDataset(path).skip(position - first)))
+                examples.append(clips.example(serialized, load, position))
         first += shard.num_clips
     return examples
 
 
-def _num_clips(index: records.Index, split: str) -> int:
+def _num_clips(index: Index, split: str) -> int:
     if split not in index.splits:
         raise ValueError(
             f"`split` must be one of those in the records: {', '.join(sorted(index.splits))}. "
@@ -210,12 +212,12 @@ def _num_clips(index: records.Index, split: str) -> int:
 
 
 def _open(
-    records_dir: str | os.PathLike,
+    records_dir: files.Path,
     split: str,
     batch_size: int,
     audio_noise_snr_db: float | None,
     removed: str | None,
-) -> tuple[records.Index, list[str]]:
+) -> tuple[Index, list[str]]:
     """Checks the arguments both pipelines share; returns the index and the split's shards."""
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}.")
@@ -224,31 +226,32 @@ def _open(
             "`audio_noise_snr_db` must be finite, or None for no noise. Received: "
             f"audio_noise_snr_db={audio_noise_snr_db}."
         )
-    if removed is not None and removed not in MODALITIES:
+    index = read_index(records_dir)
+    modalities = index.settings.modalities
+    if removed is not None and removed not in modalities:
         raise ValueError(
-            f"`removed` must be None or one of {', '.join(MODALITIES)}. Received: "
+            f"`removed` must be None or one of {', '.join(modalities)}. Received: "
             f"removed={removed!r}."
         )
-    index = records.read_index(records_dir)
     _num_clips(index, split)
-    files = [pathlib.Path(records_dir) / shard.file for shard in index.splits[split].shards]
-    for file in files:
-        if not file.is_file():
+    shards = [files.join(records_dir, shard.file) for shard in index.splits[split].shards]
+    for path in shards:
+        if not files.is_file(path):
             raise FileNotFoundError(
-                f"A shard that the index names is missing. Received: shard={str(file)!r}."
+                f"A shard that the index names is missing. Received: shard={path!r}."
             )
-    return index, [str(file) for file in files]
+    return index, shards
 
 
-def _shuffle_buffer(files: list[str], num_clips: int) -> int:
-    num_bytes = sum(os.path.getsize(file) for file in files)
-    within_bytes = num_clips * SHUFFLE_BUFFER_BYTES // max(num_bytes, 1)
-    return max(1, min(num_clips, SHUFFLE_BUFFER_CLIPS, within_bytes))
+def _shuffle_buffer(split: SplitIndex) -> int:
+    num_bytes = sum(shard.num_bytes for shard in split.shards)
+    within_bytes = split.num_clips * SHUFFLE_BUFFER_BYTES // max(num_bytes, 1)
+    return max(1, min(split.num_clips, SHUFFLE_BUFFER_CLIPS, within_bytes))
 
 
-def _read(files: tf.Tensor, num_clips: int) -> tf.data.Dataset:
-    shards_at_once = min(SHARDS_READ_AT_ONCE, files.shape[0])
-    serialized = tf.data.Dataset.from_tensor_slices(files).interleave(
+def _read(shards: tf.Tensor, num_clips: int) -> tf.data.Dataset:
+    shards_at_once = min(SHARDS_READ_AT_ONCE, shards.shape[0])
+    serialized = tf.data.Dataset.from_tensor_slices(shards).interleave(
         tf.data.TFRecordDataset,
         cycle_length=shards_at_once,
         num_parallel_calls=shards_at_once,

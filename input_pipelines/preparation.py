@@ -1,62 +1,63 @@
-"""From a manifest to a folder of records: decode every clip once, so that training never has to."""
+"""From a listing to a folder of records: decode every clip once, so that training never has to."""
 
 import collections
 import contextlib
-import dataclasses
-import fcntl
-import hashlib
-import math
+import functools
 import os
-import pathlib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tqdm
 from absl import logging
 
-from input_pipelines import manifest, records, workers
-from input_pipelines.manifest import Clip
-from input_pipelines.records import Index, Shard, SplitIndex
-from input_pipelines.settings import ClipSettings
+from input_pipelines import files, listing, manifest, output_folder, shards, workers
+from input_pipelines.index import INDEX_FILE, Index, SplitIndex, read_index, write_index
+from input_pipelines.listing import Listing
+from input_pipelines.progress import progress_bar
+from input_pipelines.settings import ClipSettings, MediaLimits
+from input_pipelines.shards import PROGRESS_FOLDER, Job, PlannedShard, ShardReport
 
-_LOCK_FILE = ".prepare.lock"
-_OWN_FILE = re.compile(
-    rf"(({'|'.join(manifest.SPLITS)})-\d{{5}}-of-\d{{5}}\.tfrecord|index\.json)(\.\d+\.tmp)?"
-)
+# Writes the planned shards, in any order and anywhere, and yields each when it is there.
+Engine = Callable[
+    [Job, Sequence[PlannedShard], tqdm.tqdm], Iterator[tuple[PlannedShard, ShardReport]]
+]
+
 # So many bad clips show what is wrong with the data; a run that must fail need not see all.
 _ENOUGH_BAD_CLIPS = 100
 
 
 def prepare(
-    manifest_path: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    source: Listing | files.Path,
+    output_dir: files.Path,
     settings: ClipSettings,
     *,
     validation_fraction: float = 0.0,
     max_bad_fraction: float = 0.05,
     num_workers: int | None = None,
     clips_per_shard: int = 64,
-    max_duration_s: float = 60.0,
+    limits: MediaLimits | None = None,
+    engine: Engine | None = None,
     progress: bool = True,
 ) -> Index:
-    """Decodes the clips of a manifest into shards of records and writes their index last.
+    """Decodes the clips of a dataset into shards of records and writes their index last.
 
-    The same manifest, media and settings give the same bytes, whatever the number of workers.
-    Clips that cannot be read are left out, logged, and listed in the index. A finished folder made
-    with the same arguments is returned as it is.
+    The same clips and settings give the same bytes, whatever the engine, the number of workers and
+    the interruptions: a run that was stopped goes on after its last whole shard. Clips that cannot
+    be read are left out, logged, and listed in the index. A finished folder made with the same
+    arguments is returned as it is.
 
     Args:
-      manifest_path: The CSV file, see `manifest.read_manifest`.
+      source: The clips, or the path of a manifest, see `manifest.read_manifest`.
       output_dir: Folder for the records; made where it is missing. Other files in it stay.
       settings: How clips are decoded, and later read.
-      validation_fraction: Share of the training clips to hold out where the manifest has no
-        validation split, in [0, 1).
-      max_bad_fraction: The run fails where more than this share of all clips cannot be read, in
-        [0, 1].
+      validation_fraction: Share of the training clips to hold out where there is no validation
+        split, in [0, 1).
+      max_bad_fraction: The run fails where more than this share of all clips is missing or cannot
+        be read, in [0, 1].
       num_workers: Processes that decode, >= 1; None: as many as there are processors.
       clips_per_shard: >= 1.
-      max_duration_s: Longer clips are cut to this, seconds > 0.
+      limits: What no clip may exceed; None: the defaults of `MediaLimits`.
+      engine: What writes the shards; None: processes of this machine.
       progress: Whether to show a progress bar.
 
     Returns:
@@ -66,54 +67,59 @@ def prepare(
       FileNotFoundError: where there is no such manifest.
       ValueError: for an argument out of its range; a manifest with errors; a folder with records
         made with other arguments; a split, or a class of train, of which no clip can be read.
-      RuntimeError: where too many clips are bad, a worker dies, or another run writes to the
-        folder. Nothing of the failed run is left.
+      RuntimeError: where too many clips are bad, or another run writes to the folder.
     """
     if num_workers is None:
-        num_workers = os.cpu_count() or 1
+        num_workers = len(os.sched_getaffinity(0))
     _check(isinstance(settings, ClipSettings), "settings", settings, "ClipSettings")
     _check(0 <= validation_fraction < 1, "validation_fraction", validation_fraction, "in [0, 1)")
     _check(0 <= max_bad_fraction <= 1, "max_bad_fraction", max_bad_fraction, "in [0, 1]")
     _check(num_workers >= 1, "num_workers", num_workers, ">= 1")
     _check(clips_per_shard >= 1, "clips_per_shard", clips_per_shard, ">= 1")
-    _check(0 < max_duration_s < math.inf, "max_duration_s", max_duration_s, "finite and > 0")
-    output_dir = pathlib.Path(output_dir)
-    is_folder = output_dir.is_dir() or not output_dir.exists()
-    _check(is_folder, "output_dir", str(output_dir), "a folder")
-    clips = manifest.hold_out_validation(manifest.read_manifest(manifest_path), validation_fraction)
-    manifest.check_splits(clips)
+    limits = limits or MediaLimits()
+    output_dir = files.absolute(output_dir)
+    is_folder = files.is_folder(output_dir) or not files.exists(output_dir)
+    _check(is_folder, "output_dir", output_dir, "a folder")
+    if not isinstance(source, Listing):
+        source = manifest.read_manifest(source)
     wanted = {
-        "manifest_sha256": hashlib.sha256(pathlib.Path(manifest_path).read_bytes()).hexdigest(),
+        "clips_sha256": source.fingerprint(),
         "validation_fraction": validation_fraction,
-        "max_duration_s": max_duration_s,
+        "clips_per_shard": clips_per_shard,
+        "limits": limits,
         "settings": settings,
     }
-    with _own_folder(output_dir):
-        if (output_dir / records.INDEX_FILE).exists():
-            return _finished_index(output_dir, wanted)
-        for path in output_dir.iterdir():
-            if _OWN_FILE.fullmatch(path.name):
-                logging.info("Removing %s of an unfinished run.", path)
-                path.unlink()
-        try:
-            run = _Run(output_dir, clips, settings, clips_per_shard, max_bad_fraction)
-            outcomes = workers.decode_in_order(run.clips, settings, max_duration_s, num_workers)
-            with tqdm.tqdm(None, "prepare", len(clips), unit="clip", disable=not progress) as bar:
-                run.write(outcomes, bar)
-            index = Index(
-                version=records.INDEX_VERSION,
-                class_names=run.class_names,
-                splits=run.splits(),
-                skipped=tuple(run.skipped),
-                problems=tuple(run.problems),
-                **wanted,
+    clips = listing.hold_out_validation(source.clips, validation_fraction)
+    class_names = source.class_names or listing.sorted_labels(clips)
+    listing.check_splits(clips, class_names)
+    engine = engine or functools.partial(_write_here, num_workers=num_workers)
+    with output_folder.locked(output_dir):
+        if files.exists(files.join(output_dir, INDEX_FILE)):
+            found = read_index(output_dir)
+            output_folder.require_same(
+                {name: getattr(found, name) for name in wanted}, wanted, output_dir
             )
-            records.write_index(output_dir, index)
-        except BaseException:
-            for path in output_dir.iterdir():
-                if _OWN_FILE.fullmatch(path.name):
-                    path.unlink()
+            logging.info("%s has these records already.", output_dir)
+            return found
+        output_folder.start(output_dir, wanted)
+        job = Job(output_dir, class_names, settings, limits)
+        run = _Run(job, source, shards.plan(clips, clips_per_shard), max_bad_fraction)
+        try:
+            run.write(engine, progress)
+            splits = run.splits()
+        except (RuntimeError, ValueError):
+            # Too little could be read. Once that is mended, bad clips are tried again.
+            run.forget_bad_shards()
             raise
+        index = Index(
+            class_names=class_names,
+            splits=splits,
+            skipped=tuple(run.skipped()),
+            problems=tuple(item for report in run.reports() for item in report.problems),
+            **wanted,
+        )
+        write_index(output_dir, index)
+        files.remove(files.join(output_dir, PROGRESS_FOLDER))
     logging.info(
         "%s: %s; %d clips skipped, %d damaged.",
         output_dir,
@@ -125,64 +131,47 @@ def prepare(
 
 
 class _Run:
-    """Writes the shards of one run and keeps the counts for the index."""
+    """The shards of one run, of which some may be there already."""
 
     def __init__(
-        self,
-        output_dir: pathlib.Path,
-        clips: Sequence[Clip],
-        settings: ClipSettings,
-        clips_per_shard: int,
-        max_bad_fraction: float,
+        self, job: Job, source: Listing, planned: list[PlannedShard], max_bad_fraction: float
     ):
-        self.class_names = tuple(sorted({clip.label for clip in clips if clip.split == "train"}))
-        self.skipped: list[dict[str, str]] = []
-        self.problems: list[dict[str, str]] = []
-        self._output_dir = output_dir
-        self._settings = settings
+        self._job = job
+        self._source = source
+        self._planned = planned
         self._max_bad_fraction = max_bad_fraction
-        self._label_index = {name: index for index, name in enumerate(self.class_names)}
-        self._counts: dict[str, collections.Counter] = {}
-        self._shards: dict[str, list[Shard]] = {}
-        # Shards are cut before any clip is read, so that a bad clip moves no other one.
-        self._plan: list[tuple[str, list[Clip]]] = []
-        for split in manifest.SPLITS:
-            # By hash, so that every shard mixes the classes.
-            members = sorted(
-                (clip for clip in clips if clip.split == split),
-                key=lambda clip: manifest.clip_hash(clip.clip_id),
-            )
-            if members:
-                self._counts[split] = collections.Counter()
-                self._shards[split] = []
-            starts = range(0, len(members), clips_per_shard)
-            for shard, start in enumerate(starts):
-                name = records.shard_name(split, shard, len(starts))
-                self._plan.append((name, members[start : start + clips_per_shard]))
-        self.clips = [clip for _, members in self._plan for clip in members]
+        self._num_clips = sum(len(shard.clips) for shard in planned) + len(source.missing)
+        self._found: dict[str, ShardReport] = {}
 
-    def write(self, outcomes: Iterator[workers.Outcome], bar: tqdm.tqdm) -> None:
-        """Writes all shards; `outcomes` are those of `clips`, in their order."""
-        with contextlib.closing(outcomes):
-            for name, members in self._plan:
-                num_clips = 0
-                with contextlib.ExitStack() as stack:
-                    writer = None
-                    for clip in members:
-                        outcome = next(outcomes)
-                        bar.update()
-                        if outcome.decoded is None:
-                            self._skip(clip, outcome.reason)
-                            continue
-                        if writer is None:
-                            # Not before: a shard without clips is not written.
-                            shard = records.write_shard(self._output_dir / name)
-                            writer = stack.enter_context(shard)
-                        writer.write(self._encode(clip, outcome.decoded))
-                        num_clips += 1
-                if num_clips:
-                    self._shards[members[0].split].append(Shard(name, num_clips))
+    def write(self, engine: Engine, progress: bool) -> None:
+        """Writes what is missing of the shards."""
+        for missing in self._source.missing:
+            logging.warning("Missing clip %s: %s", missing["clip_id"], missing["reason"])
         self._check_bad(enough=1)
+        for shard in self._planned:
+            if report := shards.finished_report(self._job, shard):
+                self._found[shard.name] = report
+        left = [shard for shard in self._planned if shard.name not in self._found]
+        if self._found:
+            logging.info("Going on after %d of %d shards.", len(self._found), len(self._planned))
+        done = sum(len(shard.clips) for shard in self._planned if shard.name in self._found)
+        num_readable = self._num_clips - len(self._source.missing)
+        with progress_bar("prepare", num_readable, done=done, show=progress) as bar:
+            # Closed at once, not when it is collected: it holds processes.
+            with contextlib.closing(engine(self._job, left, bar) if left else iter(())) as reports:
+                for shard, report in reports:
+                    self._found[shard.name] = report
+                    self._check_bad(enough=_ENOUGH_BAD_CLIPS)
+        self._check_bad(enough=1)
+
+    def reports(self) -> list[ShardReport]:
+        """Returns what is there, in the order of the shards."""
+        return [self._found[shard.name] for shard in self._planned if shard.name in self._found]
+
+    def skipped(self) -> list[dict[str, str]]:
+        """Returns all clips that could not be used."""
+        unread = [item for report in self.reports() for item in report.skipped]
+        return [*self._source.missing, *unread]
 
     def splits(self) -> dict[str, SplitIndex]:
         """Returns what was written.
@@ -190,109 +179,72 @@ class _Run:
         Raises:
           ValueError: where nothing is left of a split or of a class of train.
         """
-        for split, counts in self._counts.items():
-            lost = [name for name in self.class_names if not counts[name]]
-            if not counts.total():
+        splits = {}
+        for split in dict.fromkeys(shard.split for shard in self._planned):
+            reports = [self._found[shard.name] for shard in self._planned if shard.split == split]
+            written = tuple(report.shard for report in reports if report.shard)
+            counts = collections.Counter()
+            for report in reports:
+                counts.update(report.class_counts)
+            if not counts:
                 raise ValueError(
                     f"No clip of a split could be read. Received: split={split!r}, "
                     f"{self._first_reasons(split)}."
                 )
-            if split == "train" and lost:
+            listed = {clip.label for shard in self._planned for clip in shard.clips
+                      if shard.split == split}  # fmt: skip
+            if split == "train" and (lost := sorted(listed - counts.keys())):
                 raise ValueError(
                     "No clip of a class of the train split could be read. Received: "
                     f"labels={lost}, {self._first_reasons(split)}."
                 )
-        return {
-            split: SplitIndex(
-                counts.total(), tuple(self._shards[split]), dict(sorted(counts.items()))
-            )
-            for split, counts in self._counts.items()
-        }
+            splits[split] = SplitIndex(counts.total(), written, dict(sorted(counts.items())))
+        return splits
 
-    def _encode(self, clip: Clip, decoded: Any) -> bytes:
-        self._counts[clip.split][clip.label] += 1
-        if decoded.problems:
-            reason = "; ".join(decoded.problems)
-            logging.warning("Kept damaged clip %s: %s", clip.clip_id, reason)
-            self.problems.append({"clip_id": clip.clip_id, "reason": reason})
-        index = self._label_index[clip.label]
-        return records.encode_example(clip, index, decoded, self._settings)
-
-    def _skip(self, clip: Clip, reason: str) -> None:
-        logging.warning("Skipped clip %s: %s", clip.clip_id, reason)
-        self.skipped.append({"clip_id": clip.clip_id, "split": clip.split, "reason": reason})
-        self._check_bad(enough=_ENOUGH_BAD_CLIPS)
+    def forget_bad_shards(self) -> None:
+        """Removes the shards that lack a clip; where none is left, all that a run leaves."""
+        for shard in self._planned:
+            report = self._found.get(shard.name)
+            if report is not None and report.skipped:
+                shards.forget(self._job, shard)
+        progress_dir = files.join(self._job.output_dir, PROGRESS_FOLDER)
+        if files.names_in(progress_dir) == [output_folder.ARGUMENTS_FILE]:
+            files.remove(progress_dir)
 
     def _check_bad(self, enough: int) -> None:
-        num_bad = len(self.skipped)
-        if num_bad >= enough and num_bad > self._max_bad_fraction * len(self.clips):
-            num_good = sum(counts.total() for counts in self._counts.values())
+        num_bad = len(self.skipped())
+        if num_bad >= enough and num_bad > self._max_bad_fraction * self._num_clips:
+            num_good = sum(report.shard.num_clips for report in self.reports() if report.shard)
             raise RuntimeError(
                 f"Too many clips could not be read: {num_bad} of {num_bad + num_good} tried "
-                f"({len(self.clips)} in all). Received: max_bad_fraction={self._max_bad_fraction}, "
+                f"({self._num_clips} in all). Received: max_bad_fraction={self._max_bad_fraction}, "
                 f"{self._first_reasons()}."
             )
 
     def _first_reasons(self, split: str | None = None) -> str:
-        of_split = [skip for skip in self.skipped if split in (None, skip["split"])]
+        of_split = [skip for skip in self.skipped() if split in (None, skip["split"])]
         reasons = [f"{skip['clip_id']} ({skip['reason']})" for skip in of_split[:3]]
         return f"first reasons: {'; '.join(reasons)}"
+
+
+def _write_here(
+    job: Job, planned: Sequence[PlannedShard], bar: tqdm.tqdm, num_workers: int
+) -> Iterator[tuple[PlannedShard, ShardReport]]:
+    """Writes shards one after the other, of clips that several processes decode."""
+    clips = [clip for shard in planned for clip in shard.clips]
+    outcomes = workers.decode_in_order(clips, job.settings, job.limits, num_workers)
+    with contextlib.closing(outcomes):
+        counted = _counted(outcomes, bar)
+        for shard in planned:
+            yield shard, shards.write(job, shard, counted)
+
+
+def _counted(outcomes: Iterator[workers.Outcome], bar: tqdm.tqdm) -> Iterator[workers.Outcome]:
+    for outcome in outcomes:
+        bar.update()
+        yield outcome
 
 
 def _check(holds: bool, name: str, value: Any, rule: str) -> None:
     if not holds:
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")
-
-
-@contextlib.contextmanager
-def _own_folder(folder: pathlib.Path) -> Iterator[None]:
-    """Makes the folder where it is missing and keeps other runs out of it."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    lock_path = folder / _LOCK_FILE
-    try:
-        with lock_path.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RuntimeError(
-                    f"Another run is writing to this folder. Received: output_dir={str(folder)!r}."
-                ) from error
-            try:
-                yield
-            finally:
-                lock_path.unlink(missing_ok=True)
-    finally:
-        # Folders this run made and left empty go again.
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-
-
-def _finished_index(output_dir: pathlib.Path, wanted: dict[str, Any]) -> Index:
-    """Returns the index of finished records that were made with the wanted arguments."""
-    index = records.read_index(output_dir)
-    old = _flat({name: getattr(index, name) for name in wanted})
-    new = _flat(wanted)
-    different = [
-        f"{name} ({old.get(name)!r} there, {value!r} wanted)"
-        for name, value in new.items()
-        if old.get(name) != value
-    ]
-    if different:
-        raise ValueError(
-            "This folder has records made with other arguments; choose another output_dir or "
-            f"remove them. Received: output_dir={str(output_dir)!r}, {', '.join(different)}."
-        )
-    logging.info("%s has these records already.", output_dir)
-    return index
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(value):
-            flat |= _flat(vars(value), f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

@@ -1,163 +1,61 @@
-"""Shards of records, one MediaSequence-keyed SequenceExample per clip, and their index."""
+"""Shards of records, one MediaSequence-keyed SequenceExample per clip.
+
+| key | kind | what |
+|---|---|---|
+| `clip/media_id`, `clip/label/string` | context, bytes | the clip's name and its class |
+| `clip/label/index` | context, int64 | place of the class among the index's `class_names` |
+| `clip/start/timestamp`, `clip/end/timestamp` | context, int64 | microseconds in the media |
+| `image/encoded`, `image/timestamp` | lists, bytes and int64 | JPEG files, and when each is shown |
+| `image/{format,height,width,frame_rate}` | context | of every frame |
+| `FORWARD_FLOW/image/...` | as `image/...` | flow: red horizontal, green vertical, 128 is 0 |
+| `WAVEFORM/pcm16` | context, bytes | mono sound, int16, little-endian |
+| `WAVEFORM/feature/{sample_rate,num_samples}` | context | of that sound |
+
+`WAVEFORM/pcm16` stands for MediaSequence's `WAVEFORM/feature/floats` in half of its space: divide
+by 32,768. Frames count from the clip's start. What a set of records has no modality for is absent.
+"""
 
 import contextlib
-import dataclasses
-import json
-import os
-import pathlib
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from input_pipelines.manifest import Clip
-from input_pipelines.media import DecodedClip
+from input_pipelines import files
+from input_pipelines.index import Shard
+from input_pipelines.listing import Clip
+from input_pipelines.media import DecodedClip, DecodedFrames
 from input_pipelines.settings import ClipSettings
-
-INDEX_FILE = "index.json"
-INDEX_VERSION = 1
 
 MEDIA_ID = "clip/media_id"
 LABEL_STRING = "clip/label/string"
 LABEL_INDEX = "clip/label/index"
 START_TIMESTAMP = "clip/start/timestamp"
 END_TIMESTAMP = "clip/end/timestamp"
-IMAGE_FORMAT = "image/format"
-IMAGE_HEIGHT = "image/height"
-IMAGE_WIDTH = "image/width"
-IMAGE_FRAME_RATE = "image/frame_rate"
-IMAGE_ENCODED = "image/encoded"
-IMAGE_TIMESTAMP = "image/timestamp"
 SAMPLE_RATE = "WAVEFORM/feature/sample_rate"
 NUM_SAMPLES = "WAVEFORM/feature/num_samples"
-# Little-endian int16; MediaSequence's own WAVEFORM/feature/floats takes twice the space.
 WAVEFORM_PCM16 = "WAVEFORM/pcm16"
-
-# For tf.io.parse_single_sequence_example: what a model needs of a clip.
-CONTEXT_FEATURES = {
-    MEDIA_ID: tf.io.FixedLenFeature([], tf.string),
-    LABEL_STRING: tf.io.FixedLenFeature([], tf.string),
-    LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
-    WAVEFORM_PCM16: tf.io.FixedLenFeature([], tf.string),
-}
-SEQUENCE_FEATURES = {
-    IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string),
-    IMAGE_TIMESTAMP: tf.io.FixedLenSequenceFeature([], tf.int64),
-}
+# What the keys of each modality's pictures begin with.
+IMAGE_PREFIXES = {"visual": "image/", "flow": "FORWARD_FLOW/image/"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One TFRecord file: its name in the records' folder and how many clips it holds."""
-
-    file: str
-    num_clips: int
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitIndex:
-    """One split: its clips, its shards in order, and the clips of each class by name."""
-
-    num_clips: int
-    shards: tuple[Shard, ...]
-    class_counts: dict[str, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Index:
-    """What a folder of records holds and how it was made.
-
-    Args:
-      version: Of the format, `INDEX_VERSION`.
-      class_names: Sorted labels of the train split; a label's index is its place here.
-      settings: How the clips were decoded and are to be read.
-      splits: What there is of each split.
-      skipped: Clips that could not be used: `clip_id`, `split`, `reason`.
-      problems: Clips that are damaged but kept: `clip_id`, `reason`.
-      manifest_sha256: Of the manifest's bytes, hexadecimal.
-      validation_fraction: Share of the training clips that was asked to be held out.
-      max_duration_s: Longer clips were cut to this, seconds.
-    """
-
-    version: int
-    class_names: tuple[str, ...]
-    settings: ClipSettings
-    splits: dict[str, SplitIndex]
-    skipped: tuple[dict[str, str], ...]
-    problems: tuple[dict[str, str], ...]
-    manifest_sha256: str
-    validation_fraction: float
-    max_duration_s: float = 60.0
-
-    def to_json(self) -> str:
-        """Returns the index as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Index":
-        """Returns the index `to_json` wrote.
-
-        Raises:
-          ValueError: where the text is not such an index, or of another version.
-        """
-        try:
-            values: dict[str, Any] = json.loads(text)
-            version = values["version"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"This is not an index of records. Received: {text[:80]!r}."
-            ) from error
-        if version != INDEX_VERSION:
-            raise ValueError(
-                f"These records were made by another version (this one reads {INDEX_VERSION}); "
-                f"prepare them again. Received: version={version!r}."
-            )
-        try:
-            values["class_names"] = tuple(values["class_names"])
-            values["settings"] = ClipSettings.from_dict(values["settings"])
-            values["splits"] = {
-                name: SplitIndex(
-                    num_clips=split["num_clips"],
-                    shards=tuple(Shard(**shard) for shard in split["shards"]),
-                    class_counts=split["class_counts"],
-                )
-                for name, split in values["splits"].items()
-            }
-            values["skipped"] = tuple(values["skipped"])
-            values["problems"] = tuple(values["problems"])
-            return cls(**values)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"This index of records is damaged. Received: {error!r}.") from error
-
-
-def read_index(records_dir: str | os.PathLike) -> Index:
-    """Reads the index of a folder of records.
-
-    Raises:
-      FileNotFoundError: where there is none.
-      ValueError: where it is damaged or of another version.
-    """
-    path = pathlib.Path(records_dir) / INDEX_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There are no finished records here ({INDEX_FILE} is missing); make them with "
-            f"launchers.prepare. Received: records_dir={str(records_dir)!r}."
-        )
-    return Index.from_json(path.read_text(encoding="utf-8"))
-
-
-def write_index(records_dir: str | os.PathLike, index: Index) -> None:
-    """Writes the index of a folder of records: complete or not at all."""
-    path = pathlib.Path(records_dir) / INDEX_FILE
-    temporary = path.with_name(f"{INDEX_FILE}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(index.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def parsed_features(modalities: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what tf.io.parse_single_sequence_example needs: context and sequence features."""
+    context: dict[str, Any] = {
+        MEDIA_ID: tf.io.FixedLenFeature([], tf.string),
+        LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
+        START_TIMESTAMP: tf.io.FixedLenFeature([], tf.int64),
+        END_TIMESTAMP: tf.io.FixedLenFeature([], tf.int64),
+    }
+    if "audio" in modalities:
+        context[WAVEFORM_PCM16] = tf.io.FixedLenFeature([], tf.string)
+    sequence = {}
+    for modality, prefix in IMAGE_PREFIXES.items():
+        if modality in modalities:
+            sequence[f"{prefix}encoded"] = tf.io.FixedLenSequenceFeature([], tf.string)
+            sequence[f"{prefix}timestamp"] = tf.io.FixedLenSequenceFeature([], tf.int64)
+    return context, sequence
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:
@@ -165,24 +63,62 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
     return f"{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 
+class ShardWriter:
+    """Writes one file of records; see `write_shard`.
+
+    Attributes:
+      shard: What was written, once the file is complete; None where no clip was.
+    """
+
+    def __init__(self, path: str):
+        self.shard: Shard | None = None
+        self._path = path
+        self._writer = tf.io.TFRecordWriter(path)
+        self._num_clips = 0
+
+    def write(self, serialized: bytes) -> None:
+        """Adds one clip."""
+        self._writer.write(serialized)
+        self._num_clips += 1
+
+    def close(self, name: str) -> None:
+        """Ends the file, which will have this name."""
+        self._writer.close()
+        if self._num_clips:
+            num_bytes = files.size(self._path)
+            self.shard = Shard(name, self._num_clips, num_bytes, sha256(self._path))
+
+
 @contextlib.contextmanager
-def write_shard(path: str | os.PathLike) -> Iterator[tf.io.TFRecordWriter]:
-    """Writes one shard, which has its name only once it is complete.
+def write_shard(folder: files.Path, name: str) -> Iterator[ShardWriter]:
+    """Writes one shard: complete or not at all; without clips, no file.
 
     Args:
-      path: The file; an older one is replaced.
+      folder: Of the records.
+      name: Of the file; an older one is replaced.
 
     Yields:
-      What takes the serialised examples: `write(bytes)`.
+      What takes the serialised examples.
     """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    path = files.join(folder, name)
+    temporary = files.temporary_name(path)
     try:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
-            yield writer
-        os.replace(temporary, path)
+        writer = ShardWriter(temporary)
+        yield writer
+        writer.close(name)
+        if writer.shard:
+            files.move(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        files.remove(temporary)
+
+
+def sha256(path: files.Path) -> str:
+    """Returns the SHA-256 of a file's bytes, hexadecimal."""
+    with files.open_to_read(path) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def encode_example(
@@ -191,33 +127,37 @@ def encode_example(
     """Returns one clip as a serialised tf.train.SequenceExample.
 
     Args:
-      clip: The clip's row in the manifest.
+      clip: The clip of a listing.
       label_index: Place of its label in the class names.
       decoded: Its sound and frames.
       settings: What it was decoded with.
     """
     start_us = round((clip.start_s or 0.0) * 1e6)
-    sample_rate_hz = settings.audio.sample_rate_hz
     context = {
         MEDIA_ID: _bytes(clip.clip_id.encode()),
         LABEL_STRING: _bytes(clip.label.encode()),
         LABEL_INDEX: _int64(label_index),
         START_TIMESTAMP: _int64(start_us),
-        END_TIMESTAMP: _int64(start_us + round(len(decoded.waveform) / sample_rate_hz * 1e6)),
-        IMAGE_FORMAT: _bytes(b"JPEG"),
-        IMAGE_HEIGHT: _int64(decoded.height),
-        IMAGE_WIDTH: _int64(decoded.width),
-        IMAGE_FRAME_RATE: _float(decoded.frame_rate),
-        SAMPLE_RATE: _float(sample_rate_hz),
-        NUM_SAMPLES: _int64(len(decoded.waveform)),
-        WAVEFORM_PCM16: _bytes(decoded.waveform.astype("<i2").tobytes()),
+        END_TIMESTAMP: _int64(start_us + round(decoded.duration_s * 1e6)),
     }
-    lists = {
-        IMAGE_ENCODED: tf.train.FeatureList(feature=[_bytes(jpeg) for jpeg in decoded.frames]),
-        IMAGE_TIMESTAMP: tf.train.FeatureList(
-            feature=[_int64(timestamp) for timestamp in decoded.timestamps_us]
-        ),
-    }
+    lists = {}
+    if decoded.waveform is not None:
+        context[SAMPLE_RATE] = _float(settings.audio.sample_rate_hz)
+        context[NUM_SAMPLES] = _int64(len(decoded.waveform))
+        context[WAVEFORM_PCM16] = _bytes(decoded.waveform.astype("<i2").tobytes())
+    for modality, prefix in IMAGE_PREFIXES.items():
+        frames: DecodedFrames | None = getattr(decoded, modality)
+        if frames is None:
+            continue
+        context[f"{prefix}format"] = _bytes(b"JPEG")
+        context[f"{prefix}height"] = _int64(frames.height)
+        context[f"{prefix}width"] = _int64(frames.width)
+        context[f"{prefix}frame_rate"] = _float(frames.frame_rate)
+        for name, kind, values in (
+            ("encoded", _bytes, frames.encoded),
+            ("timestamp", _int64, frames.timestamps_us),
+        ):
+            lists[prefix + name] = tf.train.FeatureList(feature=[kind(value) for value in values])
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
         feature_lists=tf.train.FeatureLists(feature_list=lists),

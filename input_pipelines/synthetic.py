@@ -14,16 +14,16 @@ import multiprocessing
 import os
 import pathlib
 import shutil
-import sys
-import types
+from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
-import tqdm
 from absl import logging
 
 from input_pipelines.manifest import SPLITS, write_manifest
+from input_pipelines.progress import progress_bar
 from input_pipelines.sounding_objects import CLASS_NAMES, draw_picture, draw_sound
+from input_pipelines.workers import without_main_module
 
 # At audio difficulty 0 and 1.
 SIGNAL_TO_NOISE_DB = (20.0, -10.0)
@@ -298,20 +298,24 @@ def _write_clips(
 ) -> list[dict]:
     items = [(split, index) for split in SPLITS for index in range(settings.num_clips(split))]
     write = functools.partial(_write_clip, folder, settings)
-    bar = functools.partial(
-        tqdm.tqdm, total=len(items), desc="Writing clips", unit="clip", disable=not progress
-    )
+    with progress_bar("Writing clips", len(items), show=progress) as bar:
+        rows = []
+        for row in _map_in_processes(write, items, num_workers):
+            rows.append(row)
+            bar.update()
+        return rows
+
+
+def _map_in_processes(
+    write: Callable[[tuple[str, int]], dict], items: list[tuple[str, int]], num_workers: int
+) -> Iterator[dict]:
     if num_workers == 1:
-        return list(bar(map(write, items)))
+        yield from map(write, items)
+        return
     # Not "fork": the caller may have started TensorFlow's threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with concurrent.futures.ProcessPoolExecutor(num_workers, context) as pool:
-        # Workers that found the main program's module would import it, and TensorFlow with it.
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
+        with without_main_module():
             results = pool.map(write, items, chunksize=8)
-        finally:
-            sys.modules["__main__"] = main
-        return list(bar(results))
+        yield from results

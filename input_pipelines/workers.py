@@ -1,4 +1,4 @@
-"""Decodes clips in several processes and gives them back in order."""
+"""Decodes clips in several processes and gives them back in order; loads no TensorFlow."""
 
 import collections
 import concurrent.futures
@@ -13,12 +13,17 @@ import types
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
-from input_pipelines.manifest import Clip
+from absl import logging
+
+from input_pipelines import files
+from input_pipelines.listing import Clip
 from input_pipelines.media import DecodedClip, MediaError, read_clip
-from input_pipelines.settings import ClipSettings
+from input_pipelines.settings import ClipSettings, MediaLimits
 
 # Clips each worker may be ahead of the writer: enough to keep it busy, few enough to hold.
 _AHEAD = 4
+# A worker looks at its clock between packets; one that is this much late hangs inside of one.
+_GRACE_S = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,66 +34,111 @@ class Outcome:
     reason: str = ""
 
 
-def decode_in_order(
-    clips: Sequence[Clip], settings: ClipSettings, max_duration_s: float, num_workers: int
-) -> Iterator[Outcome]:
-    """Decodes clips, a bounded number of them at a time.
-
-    Args:
-      clips: What to decode.
-      settings: How.
-      max_duration_s: Longer clips are cut to this, seconds.
-      num_workers: Processes, >= 1; 1 is this one.
-
-    Yields:
-      The outcome of every clip, in their order.
-
-    Raises:
-      RuntimeError: where a worker process dies.
-    """
-    num_workers = min(num_workers, len(clips))
-    if num_workers <= 1:
-        for clip in clips:
-            yield _decode(clip, settings, max_duration_s)
-        return
-    pool = concurrent.futures.ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), _start_worker
-    )
-    waiting = iter(clips)
-    pending = collections.deque()
+def decode_clip(clip: Clip, settings: ClipSettings, limits: MediaLimits) -> Outcome:
+    """Decodes one clip; whatever is wrong with it becomes the reason it is left out."""
     try:
-        while True:
-            while len(pending) < _AHEAD * num_workers and (clip := next(waiting, None)):
-                with _without_main_module():
-                    pending.append((clip, pool.submit(_decode, clip, settings, max_duration_s)))
-            if not pending:
-                return
-            clip, future = pending[0]
-            outcome = future.result()
-            pending.popleft()
-            yield outcome
-    except BrokenProcessPool as error:
-        unfinished = [clip.clip_id for clip, future in pending if _is_lost(future)]
-        raise RuntimeError(
-            "A worker process died (often: out of memory); one of these clips was being decoded: "
-            f"{', '.join(unfinished[: num_workers * 2])}. Received: num_workers={num_workers}."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _decode(clip: Clip, settings: ClipSettings, max_duration_s: float) -> Outcome:
-    try:
-        return Outcome(read_clip(clip, settings, max_duration_s=max_duration_s))
+        return Outcome(read_clip(clip, settings, limits))
     except MediaError as error:
         return Outcome(None, str(error))
     except Exception as error:
         # Broken media fail in ways nobody has listed; one of them must not end a long run.
-        return Outcome(None, f"{clip.path.name}: {type(error).__name__}: {error}")
+        return Outcome(None, f"{files.name(clip.path)}: {type(error).__name__}: {error}")
 
 
-def _is_lost(future: concurrent.futures.Future) -> bool:
-    return not future.done() or future.cancelled() or future.exception() is not None
+def decode_in_order(
+    clips: Sequence[Clip], settings: ClipSettings, limits: MediaLimits, num_workers: int
+) -> Iterator[Outcome]:
+    """Decodes clips, a bounded number of them at a time.
+
+    A clip whose decoder ends its process, or hangs, is left out, and the others go on.
+
+    Args:
+      clips: What to decode.
+      settings: How.
+      limits: What no clip may exceed.
+      num_workers: Processes, >= 1; 1 is this one.
+
+    Yields:
+      The outcome of every clip, in their order.
+    """
+    num_workers = min(num_workers, len(clips))
+    if num_workers <= 1:
+        for clip in clips:
+            yield decode_clip(clip, settings, limits)
+        return
+    timeout_s = limits.max_decode_s + _GRACE_S
+    waiting = iter(clips)
+    pending = collections.deque()
+    pool = _Pool(num_workers, settings, limits)
+    try:
+        while True:
+            while len(pending) < _AHEAD * num_workers and (clip := next(waiting, None)):
+                pending.append((clip, pool.submit(clip)))
+            if not pending:
+                return
+            try:
+                outcome = pending[0][1].result(timeout_s)
+            except (BrokenProcessPool, TimeoutError):
+                # Any of the clips being decoded may be the one: each gets a process of its own.
+                pool.kill()
+                for clip, future in pending:
+                    yield _outcome_of(future) or _decode_alone(clip, settings, limits, timeout_s)
+                pending.clear()
+                pool = _Pool(num_workers, settings, limits)
+                continue
+            pending.popleft()
+            yield outcome
+    finally:
+        pool.close()
+
+
+class _Pool:
+    """Processes that decode clips."""
+
+    def __init__(self, num_workers: int, settings: ClipSettings, limits: MediaLimits):
+        context = multiprocessing.get_context("spawn")
+        self._executor = concurrent.futures.ProcessPoolExecutor(num_workers, context, _start_worker)
+        self._arguments = (settings, limits)
+
+    def submit(self, clip: Clip) -> concurrent.futures.Future:
+        try:
+            with without_main_module():
+                return self._executor.submit(decode_clip, clip, *self._arguments)
+        except BrokenProcessPool as error:
+            failed = concurrent.futures.Future()
+            failed.set_exception(error)
+            return failed
+
+    def kill(self) -> None:
+        # Python 3.11 has no public way to end a process that hangs in native code.
+        for process in list((self._executor._processes or {}).values()):
+            process.kill()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome_of(future: concurrent.futures.Future) -> Outcome | None:
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()
+
+
+def _decode_alone(
+    clip: Clip, settings: ClipSettings, limits: MediaLimits, timeout_s: float
+) -> Outcome:
+    pool = _Pool(1, settings, limits)
+    try:
+        return pool.submit(clip).result(timeout_s)
+    except BrokenProcessPool:
+        reason = "the decoder ended its process (often: out of memory)"
+    except TimeoutError:
+        reason = f"the decoder did not end within {timeout_s:g} s"
+    finally:
+        pool.kill()
+    logging.warning("%s: %s.", clip.path, reason)
+    return Outcome(None, f"{files.name(clip.path)}: {reason}")
 
 
 def _start_worker() -> None:
@@ -104,7 +154,7 @@ def _start_worker() -> None:
 
 
 @contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
+def without_main_module() -> Iterator[None]:
     """Keeps new processes from running the main program's module again.
 
     Workers need nothing of it: they would pay for its imports, TensorFlow among them, and a script

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import dataset, records
+from input_pipelines import dataset
+from input_pipelines.index import read_index
 from launchers import evaluate, export, prepare, report, train
 from launchers.settings import (
     LauncherSettings,
@@ -91,7 +92,7 @@ def _ask(saved_model: pathlib.Path, records_dir: pathlib.Path) -> None:
     answer = tf.saved_model.load(str(saved_model)).signatures["serving_default"](
         waveform=tf.constant(clip.waveform[None]), frames=tf.constant(clip.frames[None])
     )
-    names = records.read_index(records_dir).class_names
+    names = read_index(records_dir).class_names
     logging.info("Clip %s is %r.", clip.clip_id, names[clip.label])
     logging.info("The SavedModel says %r:", answer["label"].numpy()[0].decode())
     for key, value in sorted(answer.items()):

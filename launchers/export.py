@@ -8,7 +8,8 @@ import pathlib
 
 from absl import logging
 
-from input_pipelines import audio, records, video
+from input_pipelines import audio, video
+from input_pipelines.index import read_index
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, setting
 from ogm_tf import serving
@@ -25,15 +26,21 @@ class ExportSettings(LauncherSettings):
 def run(settings: ExportSettings) -> None:
     """Exports a run's best model with the front ends of its records."""
     folder = RunFolder(pathlib.Path(settings.run_dir))
-    index = records.read_index(folder.read_config()["records_dir"])
+    index = read_index(folder.read_config()["records_dir"])
+    settings = index.input_settings
+    if set(settings.modalities) != {"audio", "visual"}:
+        raise ValueError(
+            "A server answers sound and pictures; the run must have been trained on both and "
+            f"nothing else. Received: modalities={list(settings.modalities)}."
+        )
     output_dir = pathlib.Path(settings.output_dir)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     serving.export(
         folder.load_best(),
         output_dir,
         front_ends={
-            "audio": audio.front_end(index.settings),
-            "visual": video.front_end(index.settings),
+            "audio": audio.front_end(settings),
+            "visual": video.front_end(settings),
         },
         class_names=index.class_names,
     )

@@ -3,7 +3,7 @@
 import keras
 
 import ogm_tf
-from input_pipelines.records import Index
+from input_pipelines.index import Index
 from launchers.training import TrainSettings
 
 _FUSIONS = {
@@ -21,7 +21,7 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
       settings: Of the run.
       index: Of its records: input shapes and classes.
     """
-    shapes = {"audio": index.settings.audio_shape, "visual": index.settings.visual_shape}
+    shapes = index.settings.shapes
     model = ogm_tf.OGMModel(
         encoders={name: _encoder(settings, shape, name) for name, shape in shapes.items()},
         fusion=_FUSIONS[settings.fusion](num_classes=len(index.class_names)),

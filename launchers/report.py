@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import dataset, records
+from input_pipelines import dataset, inspection
+from input_pipelines.index import Index, read_index
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
 from ogm_tf import OGMModel
@@ -44,7 +45,7 @@ def run(settings: ReportSettings) -> pathlib.Path:
             "The folders of --run_dirs must have different names. "
             f"Received: run_dirs={','.join(settings.run_dirs)}."
         )
-    indexes = [records.read_index(config["records_dir"]) for config in configs]
+    indexes = [read_index(config["records_dir"]) for config in configs]
     for folder, index in zip(folders, indexes, strict=True):
         if (index.class_names, index.settings) != (indexes[0].class_names, indexes[0].settings):
             raise ValueError(
@@ -75,7 +76,7 @@ def run(settings: ReportSettings) -> pathlib.Path:
 
 
 def _example(
-    clip: dataset.Example, models: dict[str, OGMModel], index: records.Index
+    clip: dataset.Example, models: dict[str, OGMModel], index: Index
 ) -> report.ClipExample:
     """Returns a clip with what every run says of it."""
     inputs = {name: tf.expand_dims(value, 0) for name, value in clip.inputs.items()}
@@ -91,11 +92,13 @@ def _example(
         clip_id=clip.clip_id,
         label=index.class_names[clip.label],
         frames=clip.frames,
-        spectrogram=np.asarray(clip.inputs["audio"])[..., 0],
+        spectrogram=inspection.spectrogram(clip, index.settings),
         sample_rate_hz=index.settings.audio.sample_rate_hz,
         hop_length=index.settings.audio.hop_length,
         predictions=predictions,
         waveform=clip.waveform,
+        flow=clip.inputs.get("flow"),
+        is_mel=inspection.is_mel(index.settings),
     )
 
 

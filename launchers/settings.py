@@ -155,7 +155,9 @@ def from_flagfile(
     return from_flags(settings_class, values, **overrides)
 
 
-def launch(settings_class: type[LauncherSettings], run: Callable[[Any], Any]) -> None:
+def launch(
+    settings_class: type[LauncherSettings], run: Callable[[Any], Any], rest: str | None = None
+) -> None:
     """Runs a launcher as a program: flags to settings, settings to `run`.
 
     An error of the user's ends the program with its one sentence and exit code 1; the traceback is
@@ -164,14 +166,19 @@ def launch(settings_class: type[LauncherSettings], run: Callable[[Any], Any]) ->
     Args:
       settings_class: Of the launcher.
       run: Takes the settings.
+      rest: Field that what follows a final `--` is appended to; None: nothing may follow.
     """
     define_flags(settings_class)
+    for field in dataclasses.fields(settings_class):
+        # absl's --help shows the flags of the program's own module only.
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
 
     def main(arguments):
-        if len(arguments) > 1:
+        if len(arguments) > 1 and rest is None:
             raise app.UsageError(f"Everything is a flag. Received: {' '.join(arguments[1:])}.")
+        more = {rest: (*flags.FLAGS[rest].value, *arguments[1:])} if rest else {}
         try:
-            run(from_flags(settings_class))
+            run(from_flags(settings_class, **more))
         except Exception as error:
             if logging.get_verbosity() >= logging.DEBUG or not _has_a_sentence(error):
                 raise

@@ -1,4 +1,4 @@
-"""Trains a network on prepared records, with or without balanced gradients.
+r"""Trains a network on prepared records, with or without balanced gradients.
 
   python -m launchers.train --records_dir=records/mine --output_dir=runs/mine \
       --modulation=ogm_ge --alpha=0.8 --epochs=100 --batch_size=64
@@ -16,7 +16,8 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import dataset, records
+from input_pipelines import dataset
+from input_pipelines.index import Index, read_index
 from launchers import evaluate
 from launchers.networks import build_model
 from launchers.runs import RunFolder
@@ -26,7 +27,7 @@ from launchers.training import TrainSettings
 
 def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split."""
-    index = records.read_index(settings.records_dir)
+    index = read_index(settings.records_dir)
     strategy = _strategy(settings)
     folder = RunFolder(pathlib.Path(settings.output_dir))
     with folder.locked():
@@ -46,7 +47,7 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
 
 def _train(
     settings: TrainSettings,
-    index: records.Index,
+    index: Index,
     strategy: tf.distribute.Strategy,
     folder: RunFolder,
 ) -> None:

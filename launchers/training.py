@@ -53,7 +53,7 @@ class TrainSettings(LauncherSettings):
         rule="finite", holds=math.isfinite,
     )  # fmt: skip
     remove_modality: str | None = setting(
-        None, "A modality whose input is replaced by zeros.", choices=("audio", "visual")
+        None, "A modality whose input is replaced by zeros.", choices=("audio", "visual", "flow")
     )
     strategy: str = setting("default", "One device, or all of this machine.", choices=STRATEGIES)
     precision: str = setting("float32", "Of the computation.", choices=PRECISIONS)

@@ -1,5 +1,5 @@
-"""What was learnt, for people: figures and one HTML page that compares runs."""
+"""For people: what was learnt, and what there was to learn from, as figures and HTML pages."""
 
-from ogm_tf.analysis import figures, report
+from ogm_tf.analysis import data_page, figures, report
 
-__all__ = ["figures", "report"]
+__all__ = ["data_page", "figures", "report"]

@@ -1,4 +1,4 @@
-"""Example clips: frames, sound, spectrogram and answers, ready for the page's template."""
+"""Example clips: frames, flow, sound, spectrogram and answers, ready for the page's template."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ogm_tf.analysis import embedding, figures
+from ogm_tf.analysis import clip_figures, embedding
 from ogm_tf.analysis.summaries import ClipExample
 
 _MAX_SOUND_BYTES = 1_800_000
@@ -20,6 +20,7 @@ def clip_views(
     run_names: Sequence[str],
     modalities: Sequence[str],
     max_bytes: int,
+    max_sound_bytes: int = _MAX_SOUND_BYTES,
 ) -> list[dict[str, Any]]:
     """Returns what the page's template shows of each clip.
 
@@ -28,6 +29,7 @@ def clip_views(
       run_names: In the order they are shown.
       modalities: Their names.
       max_bytes: Of the pictures and sounds of all clips together.
+      max_sound_bytes: Of the sounds alone.
 
     Returns:
       One dictionary a clip. Long sounds are cut, and the last clips are left out with a warning
@@ -35,11 +37,12 @@ def clip_views(
     """
     clips, num_bytes = [], 0
     max_samples = int(
-        min(_MAX_SOUND_BYTES, max_bytes / 2) / _BASE64_GROWTH / 2 / max(1, len(examples))
+        min(max_sound_bytes, max_bytes / 2) / _BASE64_GROWTH / 2 / max(1, len(examples))
     )
     for example in examples:
         clip = _clip(example, run_names, modalities, max_samples)
-        num_bytes += sum(map(len, [*clip["frames"], *clip["spectrogram"], clip["sound"] or ""]))
+        shown = [*clip["frames"], *clip["flow"], *clip["spectrogram"], clip["sound"] or ""]
+        num_bytes += sum(map(len, shown))
         if num_bytes > max_bytes:
             logging.warning(
                 "The report shows %s of %s clips, to stay small.", len(clips), len(examples)
@@ -55,14 +58,19 @@ def _clip(
     modalities: Sequence[str],
     max_samples: int,
 ) -> dict[str, Any]:
-    frames = np.asarray(example.frames)
-    shown = np.unique(np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round())
-    spectrogram = embedding.themed(
-        lambda theme: figures.spectrogram_figure(
-            example.spectrogram, example.sample_rate_hz, example.hop_length, theme=theme
-        ),
-        embedding.to_jpeg_data_uri,
-    )
+    spectrogram, seconds = (), 0.0
+    if example.spectrogram is not None:
+        spectrogram = embedding.themed(
+            lambda theme: clip_figures.spectrogram_figure(
+                example.spectrogram,
+                example.sample_rate_hz,
+                example.hop_length,
+                is_mel=example.is_mel,
+                theme=theme,
+            ),
+            embedding.to_jpeg_data_uri,
+        )
+        seconds = example.spectrogram.shape[1] * example.hop_length / example.sample_rate_hz
     sound, cut_s = None, None
     if example.waveform is not None:
         waveform = np.asarray(example.waveform)
@@ -74,18 +82,26 @@ def _clip(
         said = example.predictions.get(name, {})
         cells = [said.get(branch) for branch in ("fused", *modalities)]
         answers.append((name, [_answer(cell, example.label) for cell in cells]))
-    seconds = example.spectrogram.shape[1] * example.hop_length / example.sample_rate_hz
+    frames = () if example.frames is None else example.frames
+    flow = () if example.flow is None else clip_figures.flow_pictures(example.flow)
     return {
         "id": example.clip_id,
         "label": example.label,
-        "frames": [embedding.picture_to_data_uri(frames[int(index)]) for index in shown],
-        "num_frames": len(frames),
+        "frames": _pictures(frames),
+        "flow": _pictures(flow),
+        "num_frames": max(len(frames), len(flow)),
         "spectrogram": spectrogram,
         "seconds": f"{seconds:.1f}",
         "sound": sound,
         "cut_s": None if cut_s is None else f"{cut_s:.1f}",
         "answers": answers,
     }
+
+
+def _pictures(frames: Sequence[np.ndarray]) -> list[str]:
+    """Returns some of the frames, evenly spread."""
+    places = np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round()
+    return [embedding.picture_to_data_uri(frames[int(place)]) for place in np.unique(places)]
 
 
 def _answer(said: tuple[str, float] | None, label: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Figures of runs and clips: numbers in, a `matplotlib.figure.Figure` out, no global state."""
+"""Figures of runs: numbers in, a `matplotlib.figure.Figure` out, no global state."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -38,7 +38,7 @@ def accuracy_figure(
       ValueError: where the curves are empty or differ in length.
     """
     num_epochs = _num_epochs({"fused": fused, **modalities})
-    figure, (axes,) = _figure(theme, height=3.1)
+    figure, (axes,) = blank_figure(theme, height=3.1)
     _plot(axes, "fused", fused, theme.ink, "-", linewidth=2.4)
     _plot_modalities(axes, modalities, theme)
     if chance is not None:
@@ -48,7 +48,7 @@ def accuracy_figure(
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")
     _epochs(axes, num_epochs)
-    _legend(axes, theme)
+    legend(axes, theme)
     return figure
 
 
@@ -79,7 +79,7 @@ def modulation_figure(
         {f"{name} ratio": values for name, values in ratios.items()}
         | {f"{name} coefficient": values for name, values in coefficients.items()}
     )
-    figure, (above, below) = _figure(theme, height=4.6, rows=2)
+    figure, (above, below) = blank_figure(theme, height=4.6, rows=2)
     drawn = {name: np.clip(_floats(values), *_RATIO_RANGE) for name, values in ratios.items()}
     _plot_modalities(above, drawn, theme)
     above.axhline(1, color=theme.muted, linewidth=1)
@@ -104,7 +104,7 @@ def modulation_figure(
     for axes in (above, below):
         _epochs(axes, num_epochs)
     above.set_xlabel("")
-    _legend(above, theme)
+    legend(above, theme)
     return figure
 
 
@@ -131,12 +131,12 @@ def loss_figure(losses: Mapping[str, Sequence[float]], *, theme: Theme = LIGHT) 
     """
     num_epochs = max((_num_epochs({name: values}) for name, values in losses.items()), default=0)
     _require_points(num_epochs, losses)
-    figure, (axes,) = _figure(theme, height=_height_with_legend(losses))
+    figure, (axes,) = blank_figure(theme, height=_height_with_legend(losses))
     _plot_runs(axes, {name: (np.arange(len(v)), _floats(v)) for name, v in losses.items()}, theme)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("training loss")
     _epochs(axes, num_epochs)
-    _legend(axes, theme)
+    legend(axes, theme)
     return figure
 
 
@@ -156,7 +156,7 @@ def noise_figure(
       ValueError: where there is nothing to draw.
     """
     _require_points(sum(map(len, accuracies.values())), accuracies)
-    figure, (axes,) = _figure(theme, height=_height_with_legend(accuracies))
+    figure, (axes,) = blank_figure(theme, height=_height_with_legend(accuracies))
     curves = {}
     for name, by_snr in accuracies.items():
         snr_db = sorted(by_snr, reverse=True)
@@ -166,55 +166,16 @@ def noise_figure(
     axes.invert_xaxis()
     axes.set_xlabel("signal-to-noise ratio (dB)")
     axes.set_ylabel("fused accuracy")
-    _legend(axes, theme)
+    legend(axes, theme)
     return figure
 
 
-def spectrogram_figure(
-    spectrogram: np.ndarray, sample_rate_hz: int, hop_length: int, *, theme: Theme = LIGHT
-) -> Figure:
-    """Draws one spectrogram with its axes in seconds and kilohertz.
-
-    Args:
-      spectrogram: [F, T] log magnitudes of linear bins from 0 Hz to half the sample rate.
-      sample_rate_hz: Samples per second, > 0.
-      hop_length: Samples between neighbouring time steps, > 0.
-      theme: Colours.
-
-    Returns:
-      The figure.
-
-    Raises:
-      ValueError: where the array is not [F, T] or a number is not positive.
-    """
-    spectrogram = np.asarray(spectrogram, np.float32)
-    if spectrogram.ndim != 2 or 0 in spectrogram.shape:
-        raise ValueError(
-            f"A spectrogram must be [F, T]. Received: spectrogram.shape={spectrogram.shape}."
-        )
-    if sample_rate_hz <= 0 or hop_length <= 0:
-        raise ValueError(
-            "Sample rate and hop length must be > 0. Received: "
-            f"sample_rate_hz={sample_rate_hz!r}, hop_length={hop_length!r}."
-        )
-    figure, (axes,) = _figure(theme, height=2.5)
-    finite = spectrogram[np.isfinite(spectrogram)]
-    # Silence lies far below all else on a log scale and would take most of the colours.
-    low, high = np.percentile(finite, [5, 99.9]) if finite.size else (0, 1)
-    axes.imshow(
-        spectrogram, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
-        interpolation="antialiased",
-        extent=(0, spectrogram.shape[1] * hop_length / sample_rate_hz, 0, sample_rate_hz / 2000),
-    )  # fmt: skip
-    axes.grid(False)
-    axes.set_xlabel("time (s)")
-    axes.set_ylabel("frequency (kHz)")
-    return figure
-
-
-def _figure(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(4.0, height), layout="constrained", facecolor=theme.surface)
-    all_axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
+def blank_figure(
+    theme: Theme, height: float, rows: int = 1, columns: int = 1, width: float = 4.0
+) -> tuple[Figure, list[Axes]]:
+    """Returns a figure of so many inches, and its axes row by row, in the theme's colours."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor=theme.surface)
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in all_axes:
         axes.set_facecolor(theme.surface)
         axes.grid(color=theme.grid, linewidth=0.7)
@@ -286,14 +247,15 @@ def _height_with_legend(names: Collection[str]) -> float:
     return 2.9 + 0.18 * -(-len(names) // _legend_columns(names))
 
 
-def _legend(axes: Axes, theme: Theme) -> None:
+def legend(axes: Axes, theme: Theme, columns: int | None = None) -> None:
+    """Writes what is what above the axes."""
     handles, names = axes.get_legend_handles_labels()
-    legend = axes.legend(
+    written = axes.legend(
         handles, [name if len(name) <= 40 else name[:39] + "…" for name in names],
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=_legend_columns(names), frameon=False,
-        fontsize=9, labelcolor=theme.ink, borderaxespad=0.2, handlelength=2.4,
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns or _legend_columns(names),
+        frameon=False, fontsize=9, labelcolor=theme.ink, borderaxespad=0.2, handlelength=2.4,
         columnspacing=1.4,
     )  # fmt: skip
     # A dollar sign in a name is a dollar sign, not markup.
-    for text in legend.get_texts():
+    for text in written.get_texts():
         text.set_parse_math(False)

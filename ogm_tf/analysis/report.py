@@ -15,18 +15,16 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 from absl import logging
 
-from ogm_tf.analysis import figures, summaries, themes
+from ogm_tf.analysis import figures, pages, summaries
 from ogm_tf.analysis.clips import clip_views
 from ogm_tf.analysis.embedding import themed
 from ogm_tf.analysis.summaries import ClipExample, RunSummary
 
 __all__ = ["ClipExample", "RunSummary", "write_report"]
 
-_TEMPLATES = pathlib.Path(__file__).parent / "templates"
 # A page under 5 MB can be sent by mail and opened on a phone.
 _MAX_CURVES_BYTES = 3_200_000
 _MAX_PICTURES_BYTES = 4_600_000
@@ -73,21 +71,13 @@ def write_report(
     run_names = [run.name for run in runs]
     clips = clip_views(examples, run_names, modalities, _MAX_PICTURES_BYTES - num_bytes)
     headline, *more = summaries.headlines(runs, modalities)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = pages.render(
+        "report.html",
         title=title,
         headline=headline,
         more_headlines=more,
         modalities=modalities,
         class_names=class_names,
-        light=themes.LIGHT,
-        dark=themes.DARK,
         table=_table(runs, modalities),
         run_figures=run_figures,
         num_runs_left_out=len(runs) - len(run_figures),
@@ -99,8 +89,8 @@ def write_report(
     )
     folder = pathlib.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "comparison.csv", _comparison_csv(runs))
-    _write(folder / "index.html", page)
+    pages.write(folder / "comparison.csv", _comparison_csv(runs).encode())
+    pages.write(folder / "index.html", page.encode())
     return folder / "index.html"
 
 
@@ -283,12 +273,3 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             is_text = isinstance(value, str)
             flat[f"{prefix}{name}"] = value if is_text else json.dumps(value, default=str)
     return flat
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -104,35 +104,46 @@ class ClipExample:
     Args:
       clip_id: Of the manifest.
       label: Name of the true class.
-      frames: [N, H, W, 3] uint8.
-      spectrogram: [F, T] float32, log magnitudes of linear bins up to half the sample rate.
+      frames: [N, H, W, 3] uint8, or None.
+      spectrogram: [F, T] float32, log magnitudes of linear bins up to half the sample rate, or
+        None.
       sample_rate_hz: Of the sound.
       hop_length: Samples between time steps of the spectrogram.
       predictions: For each run, the class and its probability said by "fused" and each modality.
       waveform: [S] float32 in [-1, 1] to listen to, or None.
+      flow: [N, H, W, 2] in [0, 1], horizontal and vertical, 0.5 where nothing moves; or None.
+      is_mel: Whether the spectrogram's bins are mel filters.
     """
 
     clip_id: str
     label: str
-    frames: np.ndarray
-    spectrogram: np.ndarray
+    frames: np.ndarray | None
+    spectrogram: np.ndarray | None
     sample_rate_hz: int
     hop_length: int
     predictions: Mapping[str, Mapping[str, tuple[str, float]]]
     waveform: np.ndarray | None = None
+    flow: np.ndarray | None = None
+    is_mel: bool = False
 
     def check(self, run_names: Sequence[str], class_names: Sequence[str]) -> None:
         """Checks shapes and names.
 
         Raises:
-          ValueError: where the frames or the sound have another shape, or a run or class is
+          ValueError: where frames, flow or sound have another shape, or a run or class is
             unknown.
         """
-        frames = np.asarray(self.frames)
-        if frames.ndim != 4 or frames.shape[3] != 3 or not frames.size or frames.dtype != np.uint8:
+        if self.frames is not None and not (
+            _is_film(self.frames, 3) and self.frames.dtype == np.uint8
+        ):
             raise ValueError(
-                f"Frames of clip {self.clip_id!r} must be uint8 [N, H, W, 3]. "
-                f"Received: frames.shape={frames.shape}, dtype={frames.dtype}."
+                f"Frames of clip {self.clip_id!r} must be uint8 [N, H, W, 3]. Received: "
+                f"frames.shape={np.shape(self.frames)}, dtype={np.asarray(self.frames).dtype}."
+            )
+        if self.flow is not None and not _is_film(self.flow, 2):
+            raise ValueError(
+                f"The flow of clip {self.clip_id!r} must be [N, H, W, 2]. "
+                f"Received: flow.shape={np.shape(self.flow)}."
             )
         if self.waveform is not None and np.ndim(self.waveform) != 1:
             raise ValueError(
@@ -150,6 +161,11 @@ class ClipExample:
                     f"Clip {self.clip_id!r} must name a {kind} of {', '.join(known)}. "
                     f"Received: {', '.join(unknown)}."
                 )
+
+
+def _is_film(pictures: np.ndarray, channels: int) -> bool:
+    shape = np.shape(pictures)
+    return len(shape) == 4 and shape[3] == channels and 0 not in shape
 
 
 def split_names(runs: Sequence[RunSummary]) -> list[str]:

@@ -1,23 +1,18 @@
+import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import audio
-from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
+from input_pipelines import audio, filter_banks, spectrograms
+from input_pipelines.settings import FEATURES, AudioSettings, ClipSettings, VideoSettings
 
-
-def _reference_magnitude(waveform, fft_length, hop_length, padding):
-    """The definition, window by window, in float64."""
-    half = fft_length // 2
-    padded = np.pad(waveform.astype(np.float64), half, mode=padding)
-    window = [0.5 - 0.5 * math.cos(2 * math.pi * n / fft_length) for n in range(fft_length)]
-    columns = []
-    for step in range(1 + len(waveform) // hop_length):
-        part = padded[step * hop_length : step * hop_length + fft_length]
-        columns.append(np.abs(np.fft.rfft(part * np.array(window))))
-    return np.stack(columns, axis=1)
+# What AST and the authors normalise Kaldi's filter banks with.
+FBANK_MEAN = -4.503877
+FBANK_DEVIATION = 2 * 5.141276
 
 
 def _sound(num_samples, seed=0):
@@ -28,55 +23,154 @@ def _sound(num_samples, seed=0):
     return (0.5 * tone + noise).astype(np.float32)
 
 
-@pytest.mark.parametrize("padding", ["reflect", "constant"])
 @pytest.mark.parametrize(
-    ("rate", "num_samples", "fft_length", "hop_length", "shape"),
+    ("settings", "num_samples", "shape"),
     [
-        (22_050, 66_150, 512, 353, (257, 188)),
-        (16_000, 47_530, 512, 159, (257, 299)),
-        (16_000, 9_600, 512, 160, (257, 61)),
-        (16_000, 129, 256, 128, (129, 2)),
-        (16_000, 1_001, 256, 300, (129, 4)),
+        (AudioSettings(22_050, hop_length=353), 66_150, (257, 188, 1)),
+        (AudioSettings(16_000, "psd", hop_length=159), 48_000, (257, 299, 1)),
+        (AudioSettings(16_000, "psd", hop_length=159), 160_000, (257, 1004, 1)),
+        (AudioSettings(16_000, fft_length=256, hop_length=128), 80_000, (129, 626, 1)),
+        (AudioSettings(16_000, "kaldi_fbank", time_steps=1024), 160_000, (1024, 128, 1)),
+        (AudioSettings(16_000, "log_mel", mel_bins=64, time_steps=90), 16_000, (64, 90, 1)),
     ],
 )
-def test_spectrogram_is_the_centred_transform(
-    padding, rate, num_samples, fft_length, hop_length, shape
-):
-    settings = AudioSettings(rate, fft_length, hop_length, padding)
-    waveform = _sound(num_samples)
-    expected = _reference_magnitude(waveform, fft_length, hop_length, padding)
-
-    magnitude = audio.spectrogram(waveform, settings).numpy()
-    assert magnitude.shape == expected.shape == shape
-    assert np.abs(magnitude - expected).max() < 1e-4 * expected.max()
-
-    logarithm = audio.log_spectrogram(waveform, settings).numpy()
-    assert logarithm.shape == (*shape, 1)
-    loud = expected > 1e-2
-    assert loud.sum() > 50
-    difference = np.abs(logarithm[..., 0] - np.log(expected + 1e-7))[loud]
-    assert difference.max() < 1e-3
+def test_shapes_of_the_published_settings(settings, num_samples, shape):
+    assert audio.features(_sound(num_samples), settings).shape == shape
+    assert settings.shape(num_samples) == shape
 
 
-def test_spectrogram_of_a_cosine_by_hand():
-    # A cosine of amplitude 1 at bin 4: half the sum of the window, 64 / 2 / 2, at the middle step.
-    settings = AudioSettings(fft_length=64, hop_length=64)
-    waveform = np.cos(2 * np.pi * 4 * np.arange(256) / 64).astype(np.float32)
-    magnitude = audio.spectrogram(waveform, settings).numpy()
-    np.testing.assert_allclose(magnitude[2:8, 2], [0, 8, 16, 8, 0, 0], atol=1e-4)
+def test_values_are_the_transforms_logarithms():
+    waveform = _sound(3_000)
+    settings = AudioSettings()
+    for name, transform in (
+        ("spectrogram", spectrograms.spectrogram),
+        ("psd", spectrograms.power_density),
+    ):
+        expected = np.log(transform(waveform, settings).numpy() + 1e-7)
+        result = audio.features(waveform, AudioSettings(features=name))
+        np.testing.assert_allclose(result[..., 0], expected, atol=1e-5)
+    for name, transform in (("kaldi_fbank", filter_banks.kaldi), ("log_mel", filter_banks.log_mel)):
+        settings = AudioSettings(features=name)
+        result = audio.features(waveform, settings)
+        np.testing.assert_array_equal(result[..., 0], transform(waveform, settings))
 
 
 def test_log_of_silence():
-    value = audio.log_spectrogram(tf.zeros([2, 600]), AudioSettings()).numpy()
+    value = audio.features(tf.zeros([2, 600]), AudioSettings()).numpy()
     assert value.shape == (2, 257, 4, 1)
     np.testing.assert_allclose(value, math.log(1e-7), rtol=1e-6)
 
 
-def test_spectrogram_refuses_what_it_cannot_reflect():
-    with pytest.raises(ValueError, match="Received: samples=256, fft_length=512"):
-        audio.spectrogram(tf.zeros([256]), AudioSettings())
-    with pytest.raises(ValueError, match="Received: shape="):
-        audio.spectrogram(tf.constant(1.0), AudioSettings())
+@pytest.mark.parametrize("features", FEATURES)
+def test_eager_graph_dataset_batch_and_single_agree(features):
+    settings = AudioSettings(
+        8_000, features, 64, 50, mel_bins=12, time_steps=30, normalization="clip"
+    )
+    waveforms = np.stack([_sound(1_400), 1e-3 * _sound(1_400, seed=1)])
+    single = np.stack([audio.features(waveform, settings) for waveform in waveforms])
+    assert single.shape == (2, *settings.shape(1_400))
+
+    def function(waveform):
+        return audio.features(waveform, settings)
+
+    dataset = tf.data.Dataset.from_tensor_slices(waveforms).map(function).batch(2)
+    assert dataset.element_spec.shape[1:] == single.shape[1:]
+    dynamic = tf.function(function, input_signature=[tf.TensorSpec([None, None], tf.float32)])
+    for result in (function(waveforms), tf.function(function)(waveforms),
+                   dynamic(waveforms), dataset.get_single_element()):  # fmt: skip
+        np.testing.assert_allclose(result, single, atol=1e-4)
+
+
+def test_time_is_filled_and_cut_before_it_is_normalised():
+    waveform = _sound(2_000)
+    settings = {"features": "kaldi_fbank", "mean": FBANK_MEAN, "deviation": FBANK_DEVIATION}
+    plain = filter_banks.kaldi(waveform, AudioSettings(**settings)).numpy()
+    assert plain.shape == (11, 128)
+    filled = np.concatenate([plain, np.zeros([4, 128])])
+    for time_steps, expected in ((15, filled), (6, plain[:6])):
+        result = audio.features(waveform, AudioSettings(**settings, time_steps=time_steps)).numpy()
+        expected = (expected + 4.503877) / 10.282552
+        np.testing.assert_allclose(result[..., 0], expected, atol=1e-5)
+    assert np.isclose(filled[11, 0], 0) and np.isclose((0 + 4.503877) / 10.282552, 0.438012)
+
+
+def test_a_clips_own_mean_and_deviation():
+    settings = AudioSettings(features="psd", normalization="clip")
+    waveforms = np.stack([_sound(3_000), np.zeros(3_000, np.float32)])
+    result = audio.features(waveforms, settings).numpy()
+    raw = audio.features(waveforms, settings, normalize=False).numpy().astype(np.float64)
+    np.testing.assert_allclose(result[0], (raw[0] - raw[0].mean()) / raw[0].std(), atol=1e-4)
+    np.testing.assert_array_equal(result[1], np.zeros_like(result[1]))
+    np.testing.assert_allclose(raw[1], math.log(1e-7), rtol=1e-6)
+
+
+def test_a_datasets_values_must_have_been_measured():
+    settings = AudioSettings(normalization="dataset")
+    with pytest.raises(ValueError, match="launchers.measure. Received: normalization='dataset'"):
+        audio.features(tf.zeros([600]), settings)
+    assert audio.features(tf.zeros([600]), settings, normalize=False).shape == (257, 4, 1)
+
+
+def _masked(settings, values, count):
+    """Returns where each of `count` seeds hides something, `[count, A, B]`."""
+    seeds = tf.data.Dataset.range(count).map(lambda number: tf.stack([number, 7]))
+    dataset = seeds.map(lambda seed: audio.mask(values, settings, seed)).batch(count)
+    result = dataset.get_single_element().numpy()[..., 0]
+    hidden = np.isclose(result, np.mean(values), atol=1e-6)
+    np.testing.assert_array_equal(
+        result[~hidden], np.broadcast_to(values[..., 0], hidden.shape)[~hidden]
+    )
+    np.testing.assert_array_equal(
+        result[5], audio.mask(values, settings, tf.constant([5, 7], tf.int64))[..., 0]
+    )
+    return hidden
+
+
+@pytest.mark.parametrize("features", ["spectrogram", "kaldi_fbank"])
+def test_masks_are_evenly_drawn_bands_of_the_right_axis(features):
+    # No value is near the mean of all, 149.5.
+    values = np.arange(300, dtype=np.float32).reshape(12, 25, 1)
+    if features == "kaldi_fbank":
+        values = values.transpose(1, 0, 2)
+    settings = AudioSettings(features=features, max_mask_bins=3, max_mask_steps=9)
+    hidden = _masked(settings, values, 1_500)
+    if features == "kaldi_fbank":
+        hidden = hidden.transpose(0, 2, 1)
+    bins, steps = hidden.all(2), hidden.all(1)
+    np.testing.assert_array_equal(hidden, bins[:, :, None] | steps[:, None, :])
+    for bands, widest in ((bins, 3), (steps, 9)):
+        # One band without a hole: it begins and ends at most once.
+        edges = np.diff(np.pad(bands.astype(int), [[0, 0], [1, 1]]))
+        assert (edges == 1).sum(1).max() == 1
+        widths = bands.sum(1)
+        expected = 1_500 / (widest + 1)
+        counts = np.bincount(widths, minlength=widest + 1)
+        assert len(counts) == widest + 1
+        assert np.abs(counts - expected).max() < 4.5 * math.sqrt(expected)
+        starts = np.argmax(bands[widths == widest], axis=1)
+        assert set(starts) == set(range(bands.shape[1] - widest + 1))
+    # Width and place of one axis say nothing about the other's.
+    assert abs(np.corrcoef(bins.sum(1), steps.sum(1))[0, 1]) < 0.1
+
+
+def test_more_masks_and_masks_wider_than_the_axis():
+    values = np.arange(200, dtype=np.float32).reshape(4, 50, 1)
+    settings = AudioSettings(num_masks=3, max_mask_bins=100, max_mask_steps=2)
+    hidden = _masked(settings, values, 300)
+    bins, steps = hidden.all(2), hidden.all(1)
+    assert set(bins.sum(1)) == {0, 1, 2, 3, 4}
+    others = ~bins.all(1)
+    edges = np.diff(np.pad(steps[others].astype(int), [[0, 0], [1, 1]]))
+    assert (edges == 1).sum(1).max() == 3
+
+
+def test_no_masks_change_nothing():
+    values = tf.ones([3, 4, 1])
+    for settings in (
+        AudioSettings(),
+        AudioSettings(num_masks=0, max_mask_bins=3, max_mask_steps=3),
+    ):
+        assert audio.mask(values, settings, [1, 2]) is values
 
 
 @pytest.mark.parametrize(
@@ -120,24 +214,49 @@ def test_noise_follows_its_seed_and_leaves_silence_alone():
     np.testing.assert_array_equal(audio.add_noise(tf.zeros([1000]), 0.0, [1, 2]), np.zeros(1000))
 
 
-def test_front_end_takes_any_length_and_saves_without_foreign_ops(tmp_path):
-    settings = ClipSettings(
-        0.5, AudioSettings(8000, 256, 200), VideoSettings(num_frames=1, height=8, width=8)
+@pytest.mark.parametrize("features", FEATURES)
+def test_front_end_takes_any_length(features):
+    clip = ClipSettings(
+        0.5,
+        audio=AudioSettings(8_000, features, 256, 200, mel_bins=20),
+        video=VideoSettings(num_frames=1, height=8, width=8),
     )
-    module = tf.Module()
-    module.front_end = tf.function(
-        audio.front_end(settings), input_signature=[tf.TensorSpec([None, None], tf.float32)]
+    front_end = tf.function(
+        audio.front_end(clip), input_signature=[tf.TensorSpec([None, None], tf.float32)]
     )
-    tf.saved_model.save(module, str(tmp_path / "saved"))
-    loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    window = _sound(4000)
-    expected = audio.log_spectrogram(window[np.newaxis], settings.audio)
+    window = _sound(4_000)
+    expected = audio.features(window[np.newaxis], clip.audio)
     for waveform in [window, np.concatenate([window, window[:777]])]:
-        result = loaded.front_end(waveform[np.newaxis])
-        assert result.shape == (1, *settings.audio_shape)
-        np.testing.assert_allclose(result, expected, atol=1e-5)
-    assert np.isfinite(loaded.front_end(np.ones([3, 1], np.float32))).all()
-    graph = loaded.front_end.concrete_functions[0].graph.as_graph_def()
-    names = {node.op for node in graph.node}
-    names |= {node.op for function in graph.library.function for node in function.node_def}
-    assert not [name for name in names if name.startswith("IO>")]
+        result = front_end(waveform[np.newaxis])
+        assert result.shape == (1, *clip.shapes["audio"])
+        np.testing.assert_allclose(result, expected, atol=1e-4)
+    for waveform in (np.ones([3, 1], np.float32), np.ones([3, 0], np.float32)):
+        assert np.isfinite(front_end(waveform)).all()
+
+
+def test_front_ends_load_where_only_tensorflow_is_imported(tmp_path):
+    window = _sound(4_000)
+    module, expected = tf.Module(), {}
+    for features in FEATURES:
+        clip = ClipSettings(0.5, audio=AudioSettings(8_000, features, 256, 200, mel_bins=20))
+        function = tf.function(
+            audio.front_end(clip), input_signature=[tf.TensorSpec([None, None], tf.float32)]
+        )
+        setattr(module, features, function)
+        expected[features] = float(tf.reduce_sum(function(window[np.newaxis])))
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    np.save(tmp_path / "window.npy", window)
+    program = f"""
+import json, sys
+import numpy as np
+import tensorflow as tf
+module = tf.saved_model.load("saved")
+window = np.load("window.npy")[np.newaxis]
+sums = {{name: float(tf.reduce_sum(getattr(module, name)(window))) for name in {FEATURES}}}
+assert not any(name.split(".")[0] in ("input_pipelines", "tensorflow_io") for name in sys.modules)
+print(json.dumps(sums))
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert json.loads(output.splitlines()[-1]) == pytest.approx(expected, rel=1e-5)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import audio, dataset, records, video
-from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
+from input_pipelines import audio, dataset, video
+from input_pipelines.index import Index, Shard, SplitIndex, write_index
+from input_pipelines.settings import AudioSettings, ClipSettings, MediaLimits, VideoSettings
 
 SETTINGS = ClipSettings(
     window_s=0.5,
@@ -27,6 +28,8 @@ def _record(clip_id, label, waveform, frames, timestamps_us):
         "clip/media_id": _feature(clip_id.encode()),
         "clip/label/string": _feature(b"abc"[label : label + 1]),
         "clip/label/index": _feature(label),
+        "clip/start/timestamp": _feature(0),
+        "clip/end/timestamp": _feature(len(waveform) * 125),
         "WAVEFORM/pcm16": _feature(np.asarray(waveform).astype("<i2").tobytes()),
     }
     lists = {"image/encoded": jpegs, "image/timestamp": timestamps_us}
@@ -72,10 +75,11 @@ def _write(folder, splits, settings=SETTINGS, shards=3):
             with tf.io.TFRecordWriter(str(folder / file)) as writer:
                 for position in part:
                     writer.write(examples[position])
-            listed.append(records.Shard(file, len(part)))
-        index[split] = records.SplitIndex(len(examples), tuple(listed), {})
-    records.write_index(
-        folder, records.Index(1, ("a", "b", "c"), settings, index, (), (), "0" * 64, 0.0)
+            listed.append(Shard(file, len(part), (folder / file).stat().st_size, ""))
+        index[split] = SplitIndex(len(examples), tuple(listed), {})
+    write_index(
+        folder,
+        Index(("a", "b", "c"), settings, index, (), (), "0" * 64, 0.0, 64, MediaLimits()),
     )
     return folder
 
@@ -123,7 +127,7 @@ def test_sound_and_frames_come_from_the_same_window(tmp_path):
     for inputs, _ in data.dataset.take(8):
         for log_spectrogram, frames in zip(inputs["audio"], inputs["visual"], strict=True):
             heard.append(_time_heard(log_spectrogram, settings))
-            seen.append(video.denormalise(frames).numpy().mean() / 60)
+            seen.append(video.denormalise(frames, settings.video).numpy().mean() / 60)
     difference = np.array(heard) - np.array(seen)
     assert np.abs(difference).max() < 0.09
     # Windows of half a second begin anywhere from 0 to 3.5 s.
@@ -160,13 +164,13 @@ def test_frames_past_the_last_are_held(tmp_path):
 def test_inputs_are_the_front_ends_of_what_is_stored(clips):
     (example,) = dataset.read_clips(clips, "test", 1)
     assert example.clip_id == "clip0" and example.label == 0
-    assert example.frames.dtype == np.uint8 and example.frames.shape == SETTINGS.visual_shape
+    assert example.frames.dtype == np.uint8 and example.frames.shape == SETTINGS.shapes["visual"]
     expected = audio.front_end(SETTINGS)(example.waveform[np.newaxis])[0]
     np.testing.assert_allclose(example.inputs["audio"], expected, atol=1e-5)
     inputs, label, weight = next(iter(dataset.eval_dataset(clips, "test", 3).dataset))
     np.testing.assert_allclose(inputs["audio"][0], example.inputs["audio"], atol=1e-5)
     np.testing.assert_allclose(inputs["visual"][0], example.inputs["visual"], atol=1e-5)
-    assert inputs["audio"].shape == (3, *SETTINGS.audio_shape) and label.dtype == tf.int32
+    assert inputs["audio"].shape == (3, *SETTINGS.shapes["audio"]) and label.dtype == tf.int32
 
 
 def test_training_does_not_depend_on_threads_or_the_global_seed(clips):

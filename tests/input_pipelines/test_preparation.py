@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import manifest, preparation, records
-from input_pipelines.settings import ClipSettings, VideoSettings
+from input_pipelines import dataset, files, listing, manifest, preparation, records, shards
+from input_pipelines.index import read_index
+from input_pipelines.settings import ClipSettings, MediaLimits, VideoSettings
+from input_pipelines.verification import verify
 from tests.input_pipelines.media_files import tone, write_video
 
 SETTINGS = ClipSettings(window_s=0.2, video=VideoSettings(frames_per_second=10))
@@ -59,7 +61,7 @@ def _contents(folder):
 
 def test_records_hold_every_clip_once_in_the_order_of_hashes(data):
     index = _prepare(data)
-    assert index == records.read_index(data / "records")
+    assert index == read_index(data / "records")
     assert index.class_names == ("high", "low")
     assert [split.num_clips for split in index.splits.values()] == [6, 2, 2]
     assert index.splits["train"].class_counts == {"high": 3, "low": 3}
@@ -74,18 +76,18 @@ def test_records_hold_every_clip_once_in_the_order_of_hashes(data):
     for shard in index.splits["train"].shards:
         for example in tf.data.TFRecordDataset(str(data / "records" / shard.file)):
             context, lists = tf.io.parse_single_sequence_example(
-                example, records.CONTEXT_FEATURES, records.SEQUENCE_FEATURES
+                example, *records.parsed_features(SETTINGS.modalities)
             )
             clip_ids.append(context[records.MEDIA_ID].numpy().decode())
-            label = context[records.LABEL_STRING].numpy().decode()
-            assert index.class_names[int(context[records.LABEL_INDEX])] == label
-            assert lists[records.IMAGE_TIMESTAMP].numpy().tolist() == [40_000, 160_000, 240_000]
+            label = index.class_names[int(context[records.LABEL_INDEX])]
+            assert clip_ids[-1].startswith(label)
+            assert lists["image/timestamp"].numpy().tolist() == [40_000, 160_000, 240_000]
             waveform = tf.io.decode_raw(context[records.WAVEFORM_PCM16], tf.int16).numpy()
             # The loudest of the 50 Hz bins of 0.32 s is the tone's.
             loudest = np.argmax(np.abs(np.fft.rfft(waveform))) * 16_000 / len(waveform)
             assert loudest == pytest.approx(FREQUENCIES_HZ[label], abs=5)
     expected = [f"{label}{i}" for label in FREQUENCIES_HZ for i in range(3)]
-    assert clip_ids == sorted(expected, key=manifest.clip_hash)
+    assert clip_ids == sorted(expected, key=listing.clip_hash)
 
 
 def test_any_number_of_workers_gives_the_same_bytes(data):
@@ -118,21 +120,61 @@ def test_bad_clips_are_left_out_counted_and_named(data, caplog):
         (["low0", "low1", "low2"], ValueError, r"a class of the train split .* labels=\['low'\]"),
     ],
 )
-@pytest.mark.parametrize("existing", [False, True])
-def test_failed_runs_leave_nothing(data, spoiled, error, message, existing):
+def test_failed_runs_leave_whole_shards_only_and_try_bad_clips_again(
+    data, clips_folder, spoiled, error, message
+):
     _spoil(data, *spoiled)
-    output = data / "deep" / "records"
-    if existing:
-        output.mkdir(parents=True)
-        (output / "notes.txt").write_text("keep")
+    output = data / "records"
+    output.mkdir()
+    (output / "notes.txt").write_text("keep")
     fraction = 0.05 if error is RuntimeError else 0.5
     with pytest.raises(error, match=message) as raised:
-        _prepare(data, "deep/records", max_bad_fraction=fraction)
+        _prepare(data, max_bad_fraction=fraction)
     assert "the file is empty" in str(raised.value)
-    if existing:
-        assert os.listdir(output) == ["notes.txt"]
-    else:
-        assert not (data / "deep").exists()
+    assert not (output / "index.json").exists()
+    whole = set(os.listdir(output)) - {"notes.txt", ".prepare"}
+    for name in whole:
+        assert len(list(tf.data.TFRecordDataset(str(output / name)))) == 2
+    for name in spoiled:
+        (data / f"{name}.mp4").write_bytes((clips_folder / f"{name}.mp4").read_bytes())
+    index = _prepare(data)
+    assert not index.skipped and sum(split.num_clips for split in index.splits.values()) == 10
+    _prepare(data, "uninterrupted")
+    (output / "notes.txt").unlink()
+    assert _contents(output) == _contents(data / "uninterrupted")
+
+
+def test_runs_that_can_read_nothing_leave_nothing(data):
+    _spoil(data, *(f"{label}{i}" for label in FREQUENCIES_HZ for i in range(5)))
+    with pytest.raises(RuntimeError, match="10 of 10 tried"):
+        _prepare(data, "deep/records")
+    assert not (data / "deep").exists()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data, monkeypatch, num_workers):
+    index = _prepare(data, "uninterrupted", num_workers=num_workers)
+    write, written = shards.write, []
+
+    def die_in_the_third(job, planned, outcomes):
+        if len(written) == 2:
+            # What a process leaves that is killed while it writes.
+            (data / "records" / f"{planned.name}.{os.getpid()}.tmp").write_bytes(b"half")
+            raise KeyboardInterrupt
+        written.append(planned.name)
+        return write(job, planned, outcomes)
+
+    monkeypatch.setattr(shards, "write", die_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        _prepare(data, num_workers=num_workers)
+    times = {name: (data / "records" / name).stat().st_mtime_ns for name in written}
+    assert len(times) == 2 and not multiprocessing.active_children()
+    monkeypatch.setattr(shards, "write", write)
+    with pytest.raises(ValueError, match=r"clips_per_shard \(2 there, 3 wanted\)"):
+        _prepare(data, clips_per_shard=3)
+    assert _prepare(data, num_workers=num_workers) == index
+    assert {name: (data / "records" / name).stat().st_mtime_ns for name in written} == times
+    assert _contents(data / "records") == _contents(data / "uninterrupted")
 
 
 def test_finished_records_are_returned_or_refused(data):
@@ -143,10 +185,10 @@ def test_finished_records_are_returned_or_refused(data):
     with pytest.raises(ValueError, match=r"settings.video.frames_per_second \(10 there, 5 wanted"):
         _prepare(data, settings=settings)
     with pytest.raises(ValueError, match=r"max_duration_s \(60.0 there, 5.0 wanted\)"):
-        _prepare(data, max_duration_s=5.0)
+        _prepare(data, limits=MediaLimits(max_duration_s=5.0))
     with (data / "manifest.csv").open("a") as file:
         file.write("more,train,low,low0.mp4\n")
-    with pytest.raises(ValueError, match="manifest_sha256"):
+    with pytest.raises(ValueError, match="clips_sha256"):
         _prepare(data)
     assert {path: path.stat().st_mtime_ns for path in (data / "records").iterdir()} == before
 
@@ -173,19 +215,20 @@ def test_validation_is_held_out_where_there_is_none(data):
     assert "validation" not in _prepare(data, "other").splits
 
 
-def test_a_dead_worker_is_one_clear_error(data, monkeypatch):
-    encode = records.encode_example
+def test_a_dead_worker_costs_no_clip(data, monkeypatch):
+    expected = _prepare(data, "expected")
+    encode, killed = records.encode_example, []
 
     def kill_workers(*arguments):
-        for process in multiprocessing.active_children():
+        for process in multiprocessing.active_children() if not killed else ():
+            killed.append(process.pid)
             os.kill(process.pid, signal.SIGKILL)
         return encode(*arguments)
 
     monkeypatch.setattr(records, "encode_example", kill_workers)
     monkeypatch.setattr("input_pipelines.workers._AHEAD", 1)
-    with pytest.raises(RuntimeError, match="worker process died .* Received: num_workers=2"):
-        _prepare(data, num_workers=2)
-    assert not (data / "records").exists()
+    assert _prepare(data, num_workers=2) == expected
+    assert killed and not multiprocessing.active_children()
 
 
 def test_a_folder_in_use_is_refused(data):
@@ -204,7 +247,6 @@ def test_a_folder_in_use_is_refused(data):
         {"max_bad_fraction": 1.5},
         {"num_workers": 0},
         {"clips_per_shard": 0},
-        {"max_duration_s": 0.0},
         {"settings": {}},
     ],
 )
@@ -215,3 +257,21 @@ def test_arguments_are_checked_first(data, values):
     (data / "file").write_text("")
     with pytest.raises(ValueError, match="Received: output_dir="):
         _prepare(data, "file")
+
+
+def test_object_stores_work_like_folders(data):
+    """TensorFlow's file system in memory stands for the others: nothing of it is on a disk."""
+    expected = _prepare(data, "local")
+    store = f"ram://{data.name}"
+    for path in [*data.glob("*.mp4"), data / "manifest.csv"]:
+        with tf.io.gfile.GFile(f"{store}/{path.name}", "wb") as file:
+            file.write(path.read_bytes())
+    arguments = {"num_workers": 1, "clips_per_shard": 2, "progress": False}
+    index = preparation.prepare(f"{store}/manifest.csv", f"{store}/out", SETTINGS, **arguments)
+    assert index == expected == verify(f"{store}/out", progress=False)
+    assert files.names_in(f"{store}/out") == sorted(_contents(data / "local"))
+    for name, content in _contents(data / "local").items():
+        assert files.read_bytes(f"{store}/out/{name}") == content
+    assert preparation.prepare(f"{store}/manifest.csv", f"{store}/out", SETTINGS, **arguments)
+    batches = dataset.eval_dataset(f"{store}/out", "test", 2).dataset
+    assert next(iter(batches))[0]["audio"].shape == (2, *SETTINGS.shapes["audio"])

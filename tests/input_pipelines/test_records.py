@@ -1,5 +1,4 @@
-import dataclasses
-import json
+import hashlib
 import os
 
 import numpy as np
@@ -7,32 +6,21 @@ import pytest
 import tensorflow as tf
 
 from input_pipelines import records
-from input_pipelines.manifest import Clip
-from input_pipelines.media import DecodedClip
-from input_pipelines.records import Index, Shard, SplitIndex
+from input_pipelines.index import Shard
+from input_pipelines.listing import Clip
+from input_pipelines.media import DecodedClip, DecodedFrames
 from input_pipelines.settings import AudioSettings, ClipSettings
 
-CLIP = Clip("ü1", "train", "bark", "/a.mp4", None, 1.5, 2.0)
+CLIP = Clip("ü1", "train", "bark", "/a.mp4", start_s=1.5, end_s=2.0)
+FRAMES = DecodedFrames([b"first", b"second"], [40_000, 240_000], 48, 64, 4.0)
 DECODED = DecodedClip(
+    duration_s=6 / 8000,
     waveform=np.array([0, 1, -1, 32767, -32768, 258], np.int16),
-    frames=[b"first", b"second"],
-    timestamps_us=[40_000, 240_000],
-    height=48,
-    width=64,
-    frame_rate=4.0,
+    visual=FRAMES,
+    flow=None,
     problems=[],
 )
 SETTINGS = ClipSettings(window_s=2.0, audio=AudioSettings(sample_rate_hz=8000))
-INDEX = Index(
-    version=records.INDEX_VERSION,
-    class_names=("bark", "miaou é"),
-    settings=SETTINGS,
-    splits={"train": SplitIndex(3, (Shard("train-0", 2), Shard("train-1", 1)), {"bark": 3})},
-    skipped=({"clip_id": "x", "split": "train", "reason": "no sound"},),
-    problems=({"clip_id": "y", "reason": "ends early"},),
-    manifest_sha256="00ff",
-    validation_fraction=0.1,
-)
 
 
 def test_example_has_media_sequence_keys_and_values():
@@ -64,49 +52,48 @@ def test_example_has_media_sequence_keys_and_values():
 def test_example_parses_with_the_exported_features():
     data = records.encode_example(CLIP, 7, DECODED, SETTINGS)
     context, lists = tf.io.parse_single_sequence_example(
-        data, records.CONTEXT_FEATURES, records.SEQUENCE_FEATURES
+        data, *records.parsed_features(("audio", "visual"))
     )
     assert context["clip/label/index"] == 7
     pcm = tf.io.decode_raw(context[records.WAVEFORM_PCM16], tf.int16)
     np.testing.assert_array_equal(pcm, DECODED.waveform)
-    assert lists[records.IMAGE_ENCODED].numpy().tolist() == [b"first", b"second"]
-    assert lists[records.IMAGE_TIMESTAMP].numpy().tolist() == [40_000, 240_000]
+    assert lists["image/encoded"].numpy().tolist() == [b"first", b"second"]
+    assert lists["image/timestamp"].numpy().tolist() == [40_000, 240_000]
 
 
-def test_index_survives_the_disk(tmp_path):
-    records.write_index(tmp_path, INDEX)
-    assert os.listdir(tmp_path) == ["index.json"]
-    assert records.read_index(tmp_path) == INDEX
-    assert json.loads((tmp_path / "index.json").read_text())["settings"]["window_s"] == 2.0
-
-
-def test_index_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Received: records_dir="):
-        records.read_index(tmp_path)
-    newer = dataclasses.replace(INDEX, version=99)
-    with pytest.raises(ValueError, match="another version .* Received: version=99"):
-        Index.from_json(newer.to_json())
-    for text in ("{", "[]", "{}", '"text"'):
-        with pytest.raises(ValueError, match="not an index of records. Received"):
-            Index.from_json(text)
-    values = json.loads(INDEX.to_json())
-    del values["splits"]
-    with pytest.raises(ValueError, match="damaged. Received"):
-        Index.from_json(json.dumps(values))
+def test_examples_hold_the_modalities_there_are():
+    flow = DecodedFrames([b"flow"], [0], 24, 32, 2.0)
+    decoded = DecodedClip(duration_s=2.5, waveform=None, visual=FRAMES, flow=flow, problems=[])
+    data = records.encode_example(CLIP, 0, decoded, SETTINGS)
+    context = tf.train.SequenceExample.FromString(data).context.feature
+    assert not [key for key in context if key.startswith("WAVEFORM")]
+    assert context["clip/end/timestamp"].int64_list.value == [4_000_000]
+    assert context["FORWARD_FLOW/image/height"].int64_list.value == [24]
+    _, lists = tf.io.parse_single_sequence_example(
+        data, *records.parsed_features(("visual", "flow"))
+    )
+    assert lists["FORWARD_FLOW/image/encoded"].numpy().tolist() == [b"flow"]
+    sound = DecodedClip(6 / 8000, DECODED.waveform, None, None, [])
+    example = tf.train.SequenceExample.FromString(records.encode_example(CLIP, 0, sound, SETTINGS))
+    assert not example.feature_lists.feature_list
 
 
 def test_shards_have_their_name_only_when_complete(tmp_path):
     name = records.shard_name("train", 2, 12)
     assert name == "train-00002-of-00012.tfrecord"
     path = tmp_path / name
-    with records.write_shard(path) as writer:
+    with records.write_shard(tmp_path, name) as writer:
         writer.write(b"one")
         assert not path.exists()
         writer.write(b"two")
     assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == [b"one", b"two"]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert writer.shard == Shard(name, 2, path.stat().st_size, digest)
     with pytest.raises(KeyError):
-        with records.write_shard(path) as writer:
+        with records.write_shard(tmp_path, name) as writer:
             writer.write(b"three")
             raise KeyError
-    assert os.listdir(tmp_path) == [name]
+    with records.write_shard(tmp_path, "empty") as writer:
+        pass
+    assert writer.shard is None and os.listdir(tmp_path) == [name]
     assert len(list(tf.data.TFRecordDataset(str(path)))) == 2

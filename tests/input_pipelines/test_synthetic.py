@@ -97,7 +97,7 @@ def test_the_knobs_of_one_modality_leave_the_other():
 def test_the_written_clips_decode_to_what_was_drawn(tmp_path):
     manifest = write_dataset(tmp_path / "data", QUIET, num_workers=2, progress=False)
     assert manifest == tmp_path / "data" / "manifest.csv"
-    clips = read_manifest(manifest)
+    clips = read_manifest(manifest).clips
     assert collections.Counter(clip.split for clip in clips) == {
         "train": 7, "validation": 3, "test": 3,
     }  # fmt: skip

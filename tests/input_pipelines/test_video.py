@@ -2,12 +2,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import video
+from input_pipelines import augmentation, video
 from input_pipelines.settings import ClipSettings, VideoSettings
 
 
 def _jpegs(*pictures):
     return tf.stack([tf.io.encode_jpeg(picture, quality=100) for picture in pictures])
+
+
+def _jpegs_444(*pictures):
+    """Without halved colours, which a crop's border could not interpolate across."""
+    return tf.stack(
+        [tf.io.encode_jpeg(p, quality=100, chroma_downsampling=False) for p in pictures]
+    )
 
 
 def _gradient(height, width):
@@ -33,43 +40,119 @@ def _bilinear(picture, height, width):
     return result
 
 
+def _seeds(number):
+    return video.Seeds(*(tf.stack([tf.constant(k, tf.int64), number]) for k in range(4)))
+
+
+def _flip_number(flip):
+    """A number whose clip is mirrored, or not."""
+    for number in range(100):
+        number = tf.constant(number, tf.int64)
+        if bool(augmentation.random_flip(_seeds(number).flip)) == flip:
+            return number
+    raise AssertionError
+
+
 def test_normalise_by_hand():
-    value = video.normalise(np.array([[0, 255, 51]], np.uint8)).numpy()
-    expected = [[-0.485 / 0.229, 0.544 / 0.224, (0.2 - 0.406) / 0.225]]
+    settings = VideoSettings(mean=(0.485, 0.456, 0.5), deviation=(0.229, 0.224, 0.25))
+    value = video.normalise(np.array([[0, 255, 51]], np.uint8), settings).numpy()
+    expected = [[-0.485 / 0.229, 0.544 / 0.224, (0.2 - 0.5) / 0.25]]
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_denormalise_gives_every_grey_level_back():
     levels = np.arange(256, dtype=np.uint8)[:, np.newaxis].repeat(3, axis=1)
-    np.testing.assert_array_equal(video.denormalise(video.normalise(levels)), levels)
+    settings = VideoSettings()
+    normalised = video.normalise(levels, settings)
+    np.testing.assert_array_equal(video.denormalise(normalised, settings), levels)
+
+
+def test_values_of_the_dataset_must_be_measured():
+    settings = VideoSettings(num_frames=1, normalization="dataset")
+    with pytest.raises(ValueError, match="launchers.measure.*Received: normalization='dataset'"):
+        video.load_frames(_jpegs(_gradient(24, 32)), settings)
+    with pytest.raises(ValueError, match="Received"):
+        video.front_end(ClipSettings(video=settings))
+    # Flow is not normalised.
+    assert video.load_flow(_jpegs(_gradient(24, 32)), settings).shape == (1, 224, 224, 2)
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 16), (30, 21)])
-def test_decoded_frames_are_bilinear_crops(height, width):
+def test_evaluation_resizes_whole_frames(height, width):
     encoded = _jpegs(_gradient(24, 32), _gradient(24, 32)[::-1])
-    first, second = (tf.io.decode_jpeg(frame).numpy().astype(float) for frame in encoded)
     settings = VideoSettings(height=height, width=width)
-    frames = video.decode_frames(encoded, settings)
+    frames = video.load_frames(encoded, settings)
     assert frames.shape == (2, height, width, 3) and frames.dtype == tf.float32
-    # Half a level is the rounding of `denormalise`.
-    pixels = video.denormalise(frames).numpy().astype(float)
-    assert np.abs(pixels[0] - _bilinear(first, height, width)).max() < 0.51
-    assert np.abs(pixels[1] - _bilinear(second, height, width)).max() < 0.51
-
-    crop = video.decode_frames(encoded[:1], settings, crop=tf.constant([6, 8, 12, 20]))
-    pixels = video.denormalise(crop).numpy().astype(float)
-    difference = pixels[0] - _bilinear(first[6:18, 8:28], height, width)
-    # At a crop's border the decoder interpolates colour without the pixels outside.
-    assert np.abs(difference[1:-1, 1:-1]).max() < 2
-    assert np.abs(difference).max() < 6
+    pixels = video.denormalise(frames, settings).numpy().astype(float)
+    for picture, frame in zip(pixels, encoded, strict=True):
+        expected = _bilinear(tf.io.decode_jpeg(frame).numpy().astype(float), height, width)
+        # Half a level is the rounding of `denormalise`.
+        assert np.abs(picture - expected).max() < 0.51
 
 
-def test_flip_mirrors_left_to_right():
-    encoded = _jpegs(_gradient(24, 32))
-    settings = VideoSettings(height=10, width=14)
-    frames = video.decode_frames(encoded, settings)
-    mirrored = video.decode_frames(encoded, settings, flip=tf.constant(True))
-    np.testing.assert_array_equal(mirrored, frames[:, :, ::-1])
+@pytest.mark.parametrize("flip", [False, True])
+def test_training_resizes_one_crop_of_all_frames(flip):
+    encoded = _jpegs_444(_gradient(48, 64), _gradient(48, 64)[::-1])
+    settings = VideoSettings(height=30, width=40, crop_min_area=0.3)
+    seeds = _seeds(_flip_number(flip))
+    frames = video.load_frames(encoded, settings, seeds)
+    pixels = video.denormalise(frames, settings).numpy().astype(float)
+    y, x, height, width = augmentation.random_crop_box([48, 64], 0.3, seeds.crop).numpy()
+    for picture, frame in zip(pixels, encoded, strict=True):
+        crop = tf.io.decode_jpeg(frame).numpy().astype(float)[y : y + height, x : x + width]
+        crop = crop[:, ::-1] if flip else crop
+        assert np.abs(picture - _bilinear(crop, 30, 40)).max() < 0.51
+
+
+def test_each_frame_is_augmented_by_itself_if_asked():
+    picture = _gradient(48, 64)
+    encoded = _jpegs(*[picture] * 3)
+    augment = {"height": 12, "width": 16, "hue_jitter": 0.3, "erase_area": 0.1}
+    seeds = _seeds(tf.constant(4, tf.int64))
+    together = video.load_frames(encoded, VideoSettings(**augment), seeds).numpy()
+    np.testing.assert_array_equal(together[0], together[1])
+    np.testing.assert_array_equal(together[0], together[2])
+    settings = VideoSettings(augment_each_frame=True, **augment)
+    each = video.load_frames(encoded, settings, seeds).numpy()
+    differences = [np.abs(each[i] - each[j]).mean() for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert min(differences) > 0.01
+    # Frame 1's draws are those of a clip with the seeds folded with 1.
+    folded = video.Seeds(*(tf.random.fold_in(seed, 1, alg="philox") for seed in seeds))
+    alone = video.load_frames(encoded[1:2], VideoSettings(**augment), folded).numpy()
+    np.testing.assert_allclose(each[1], alone[0], atol=1e-6)
+
+
+def test_flow_is_mirrored_with_its_direction():
+    # Grey is "no motion".
+    encoded = _jpegs_444(_gradient(24, 32), np.full([24, 32, 3], 128, np.uint8))
+    stored = np.stack(
+        [tf.io.decode_jpeg(f, dct_method="INTEGER_ACCURATE")[..., :2] / 255 for f in encoded]
+    )
+    settings = VideoSettings(height=24, width=32, crop_min_area=1.0)
+    plain = video.load_flow(encoded, settings, _seeds(_flip_number(False))).numpy()
+    np.testing.assert_allclose(plain, stored, atol=1e-6)
+    np.testing.assert_allclose(video.load_flow(encoded, settings), plain, atol=1e-6)
+    assert plain.min() == 0 and plain.max() == 1
+
+    mirrored = video.load_flow(encoded, settings, _seeds(_flip_number(True))).numpy()
+    np.testing.assert_allclose(mirrored[..., 0], 1 - stored[:, :, ::-1, 0], atol=1e-6)
+    np.testing.assert_allclose(mirrored[..., 1], stored[:, :, ::-1, 1], atol=1e-6)
+    assert mirrored.min() == 0 and mirrored.max() == 1
+    np.testing.assert_allclose(plain[1] * 255, 128, atol=1e-4)
+    np.testing.assert_allclose(mirrored[1, ..., 0] * 255, 127, atol=1e-4)
+
+
+def test_flow_and_frames_share_crop_and_flip():
+    encoded = _jpegs_444(_gradient(48, 64))
+    settings = VideoSettings(height=12, width=16, mean=(0, 0, 0), deviation=(1, 1, 1))
+    for number in range(4):
+        seeds = _seeds(tf.constant(number, tf.int64))
+        frames = video.load_frames(encoded, settings, seeds).numpy()[0]
+        flow = video.load_flow(encoded, settings, seeds).numpy()[0]
+        if augmentation.random_flip(seeds.flip):
+            flow[..., 0] = 1 - flow[..., 0]
+        # Flow is decoded more exactly: by 5 of 255 levels at most.
+        np.testing.assert_allclose(flow, frames[..., :2], atol=5 / 255)
 
 
 def test_strong_shrinking_averages_instead_of_skipping():
@@ -81,53 +164,25 @@ def test_strong_shrinking_averages_instead_of_skipping():
     assert video.resize(stripes, 8, 8).numpy().mean() > 20
 
 
-def test_eager_and_mapped_decoding_agree():
-    encoded = _jpegs(*(_gradient(40, 60) for _ in range(3)))
-    settings = VideoSettings(height=17, width=19)
+def test_eager_and_mapped_loading_agree():
+    encoded = _jpegs(*(_gradient(40, 60) for _ in range(2)))
+    jitter = {"hue_jitter": 0.3, "saturation_jitter": 0.2, "value_jitter": 0.1, "erase_area": 0.1}
+    settings = VideoSettings(height=17, width=19, augment_each_frame=True, **jitter)
 
     def load(number):
-        crop = video.random_crop_box(40, 60, 0.2, tf.stack([5, number]))
-        return crop, video.decode_frames(encoded, settings, crop, number % 2 == 0)
-
-    dataset = tf.data.Dataset.range(4, output_type=tf.int32).map(load, num_parallel_calls=4)
-    for number, (crop, frames) in enumerate(dataset):
-        expected_crop, expected = load(tf.constant(number))
-        np.testing.assert_array_equal(crop, expected_crop)
-        np.testing.assert_array_equal(frames, expected)
-
-
-def test_random_crops_follow_the_rule():
-    @tf.function
-    def draw(numbers):
-        return tf.map_fn(
-            lambda number: video.random_crop_box(120, 160, 0.08, tf.stack([7, number])), numbers
+        seeds = _seeds(number)
+        return video.load_frames(encoded, settings, seeds), video.load_flow(
+            encoded, settings, seeds
         )
 
-    boxes = draw(tf.range(3000)).numpy()
-    y, x, height, width = boxes.T
-    assert (y >= 0).all() and (x >= 0).all()
-    assert (y + height <= 120).all() and (x + width <= 160).all()
-    area, ratio = height * width / (120 * 160), width / height
-    assert 0.078 < area.min() < 0.1 and area.max() > 0.9
-    # Rounding to pixels moves the ratio a little.
-    assert 0.73 < ratio.min() < 0.77 and 1.30 < ratio.max() < 1.37
-    assert abs(np.mean(np.log(ratio[area < 0.4]))) < 0.02
-    free = height < 119
-    assert abs(np.mean(y[free] / (120 - height[free])) - 0.5) < 0.02
-    assert len(np.unique(boxes, axis=0)) > 2900
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        ((20, 100), [0, 36, 20, 27]),
-        ((100, 20), [36, 0, 27, 20]),
-        ((30, 36), [0, 0, 30, 36]),
-    ],
-)
-def test_a_crop_that_never_fits_is_central(size, expected):
-    # The whole area with a ratio that is not the frame's fits in no try.
-    np.testing.assert_array_equal(video.random_crop_box(*size, 1.0, [0, 0]), expected)
+    dataset = tf.data.Dataset.range(2).map(load, num_parallel_calls=2)
+    seen = []
+    for number, (frames, flow) in enumerate(dataset):
+        expected_frames, expected_flow = load(tf.constant(number, tf.int64))
+        np.testing.assert_allclose(frames, expected_frames, atol=1e-5)
+        np.testing.assert_array_equal(flow, expected_flow)
+        seen.append(frames.numpy())
+    assert np.abs(seen[0] - seen[1]).mean() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -143,7 +198,7 @@ def test_front_end_chooses_evenly(stored, expected):
         input_signature=[tf.TensorSpec([None, None, None, None, 3], tf.uint8)],
     )(frames)
     assert result.shape == (2, 3, 8, 9, 3)
-    pixels = video.denormalise(result).numpy()
+    pixels = video.denormalise(result, settings.video).numpy()
     np.testing.assert_array_equal(pixels[0, :, 0, 0, 0], expected)
     np.testing.assert_array_equal(pixels[1, :, -1, -1, -1], np.array(expected) + 100)
 
@@ -154,6 +209,6 @@ def test_front_end_equals_evaluation_of_the_same_pictures():
     raw = tf.stack([tf.io.decode_jpeg(frame) for frame in encoded])
     np.testing.assert_allclose(
         video.front_end(settings)(raw[tf.newaxis])[0],
-        video.decode_frames(encoded, settings.video),
+        video.load_frames(encoded, settings.video),
         atol=1e-6,
     )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import dataset, records, synthetic
+from input_pipelines import dataset, synthetic
+from input_pipelines.index import read_index
 from launchers import evaluate, export, prepare, report, train
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
@@ -159,10 +160,10 @@ def test_report_and_export(run_dir, records_dir, tmp_path):
 
 
 def test_settings_come_from_the_records(run_dir, records_dir):
-    index = records.read_index(records_dir)
+    index = read_index(records_dir)
     model = RunFolder(run_dir).load_best()
-    assert model.encoders["audio"].input_shape[1:] == index.settings.audio_shape
-    assert model.encoders["visual"].input_shape[1:] == index.settings.visual_shape
+    assert model.encoders["audio"].input_shape[1:] == index.settings.shapes["audio"]
+    assert model.encoders["visual"].input_shape[1:] == index.settings.shapes["visual"]
 
 
 def test_a_loss_that_is_no_number_ends_the_run(records_dir, tmp_path):
@@ -193,7 +194,7 @@ def test_real_clips_become_records(grid_digits, tmp_path):
             stored_short_side=48,
         )
     )
-    index = records.read_index(tmp_path / "records")
+    index = read_index(tmp_path / "records")
     counts = {name: split.num_clips for name, split in index.splits.items()}
     assert counts == {"train": 600, "validation": 160, "test": 240}
     assert len(index.class_names) == 10 and not index.skipped

@@ -15,16 +15,16 @@ from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
 
 CLASS_NAMES = ["bell", "drum", "voice"]
 CLIP = ClipSettings(
-    0.5,
-    AudioSettings(sample_rate_hz=1000, fft_length=64, hop_length=32),
-    VideoSettings(num_frames=2, height=16, width=24),
+    window_s=0.5,
+    audio=AudioSettings(sample_rate_hz=1000, fft_length=64, hop_length=32),
+    video=VideoSettings(num_frames=2, height=16, width=24),
 )
 FRONT_ENDS = {"audio": audio.front_end(CLIP), "visual": video.front_end(CLIP)}
 
 
 def model():
     keras.utils.set_random_seed(3)
-    shapes = {"audio": CLIP.audio_shape, "visual": CLIP.visual_shape}
+    shapes = CLIP.shapes
     network = ogm_tf.OGMModel(
         {
             name: ogm_tf.encoders.small_cnn(shape, name=name, channels=(4, 4, 8, 8))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from ogm_tf.analysis import embedding, figures
+from ogm_tf.analysis import clip_figures, embedding, figures
 
 
 def line(axes, label):
@@ -43,9 +43,27 @@ def test_ratios_are_on_a_log_scale_with_the_window_shaded():
 
 
 def test_spectrogram_axes_are_seconds_and_kilohertz():
-    (axes,) = figures.spectrogram_figure(np.zeros((257, 300)), 16_000, 160).axes
+    (axes,) = clip_figures.spectrogram_figure(np.zeros((257, 300)), 16_000, 160).axes
     assert axes.get_images()[0].get_extent() == [0, 3, 0, 8]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "frequency (kHz)")
+
+
+def test_mel_filters_are_counted():
+    (axes,) = clip_figures.spectrogram_figure(np.zeros((64, 100)), 16_000, 160, is_mel=True).axes
+    assert axes.get_images()[0].get_extent() == [0, 1, 0, 64]
+    assert axes.get_ylabel() == "mel filter"
+
+
+def test_flow_is_coloured_by_its_direction():
+    flow = np.full((1, 2, 2, 2), 0.5)
+    # Right, left, and half as fast to the right.
+    flow[0, 0, :, 0] = [1.0, 0.0]
+    flow[0, 1, 0, 0] = 0.75
+    pictures = clip_figures.flow_pictures(flow)
+    expected = [[[255, 0, 0], [0, 255, 255]], [[255, 128, 128], [255, 255, 255]]]
+    np.testing.assert_allclose(pictures[0], expected, atol=1)
+    # The camera's noise is not made to look like motion.
+    assert clip_figures.flow_pictures(np.full((1, 2, 2, 2), 128 / 255)).min() > 200
 
 
 def test_figures_encode_the_same_every_time_and_leave_pyplot_alone():
@@ -70,7 +88,10 @@ def test_pictures_are_shrunk_by_whole_factors():
         (lambda: figures.accuracy_figure([1], {"a": [1, 2]}), r"Received: .*'a': 2"),
         (lambda: figures.loss_figure({}), r"Received: curves=\{\}"),
         (lambda: figures.noise_figure({"a": {}}), "Received: curves="),
-        (lambda: figures.spectrogram_figure(np.zeros((2, 2)), 0, 1), "Received: sample_rate_hz=0"),
+        (
+            lambda: clip_figures.spectrogram_figure(np.zeros((2, 2)), 0, 1),
+            "Received: sample_rate_hz=0",
+        ),
     ],
 )
 def test_nothing_to_draw_is_refused(draw, received):

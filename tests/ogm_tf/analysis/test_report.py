@@ -132,6 +132,29 @@ def test_sound_can_be_played(written):
     np.testing.assert_allclose(samples / 32767, np.sin(np.arange(4000)), atol=2e-5)
 
 
+def test_clips_show_what_they_have(tmp_path):
+    film = make_example(
+        clip_id="film", spectrogram=None, waveform=None, flow=np.full((2, 8, 9, 2), 0.5)
+    )
+    sound = make_example(clip_id="sound", frames=None, is_mel=True)
+    motion = dataclasses.replace(film, clip_id="motion", frames=None)
+    path = report.write_report(tmp_path, runs(), [film, sound, motion], MODALITIES, CLASSES)
+    page = _Page(path.read_text("utf-8"))
+    shown = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
+
+    def count(what, clip):
+        return sum(alt.startswith(what) and f"clip {clip}" in alt for alt in shown)
+
+    counts = {
+        clip: [count(what, clip) for what in ("Frame", "Optical flow", "Spectrogram")]
+        for clip in ("film", "sound", "motion")
+    }
+    assert counts == {"film": [6, 2, 0], "sound": [0, 0, 1], "motion": [0, 2, 0]}
+    # Every clip has its answers, with sound or without.
+    assert page.text.count("90%") == 3
+    assert sum(tag == "audio" for tag, _ in page.elements) == 1
+
+
 def test_comparison_table_holds_full_numbers(written):
     with open(written[0].parent / "comparison.csv", newline="") as file:
         rows = {(row["run"], row["split"]): row for row in csv.DictReader(file)}
@@ -212,6 +235,7 @@ def without(run, column):
         (runs(), [make_example(label="flute")], "a class of .*Received: flute"),
         (runs(), [make_example(predictions={"other": {}})], "a run of .*Received: other"),
         (runs(), [make_example(frames=np.zeros((2, 4, 4, 3)))], "Received: .*dtype=float64"),
+        (runs(), [make_example(flow=np.zeros((1, 4, 4, 3)))], r"Received: flow.shape=\(1, 4, 4, 3"),
         (runs(), [make_example(spectrogram=np.zeros(3))], r"Received: spectrogram.shape=\(3,\)"),
     ],
 )

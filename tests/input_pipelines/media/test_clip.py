@@ -1,5 +1,4 @@
 import dataclasses
-import struct
 import subprocess
 import sys
 
@@ -7,12 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import media, pictures
-from input_pipelines.manifest import Clip
-from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
+from input_pipelines import media
+from input_pipelines.media import pictures
+from input_pipelines.settings import AudioSettings, ClipSettings, MediaLimits, VideoSettings
 from tests.input_pipelines.media_files import (
     BLACK,
     WHITE,
+    amplitude_of,
+    clip_of,
+    luma_of,
     tone,
     write_image,
     write_video,
@@ -25,21 +27,13 @@ SETTINGS = ClipSettings(
     audio=AudioSettings(sample_rate_hz=RATE),
     video=VideoSettings(frames_per_second=5, stored_short_side=256),
 )
+LIMITS = MediaLimits()
 # Frame i is this bright; steps of 8 survive the codecs.
 RAMP = [20 + 8 * index for index in range(25)]
 
 
-def _clip(path, **values):
-    return Clip("one", "train", "label", path, **values)
-
-
-def _read(path, settings=SETTINGS, max_duration_s=60.0, **values):
-    return media.read_clip(_clip(path, **values), settings, max_duration_s=max_duration_s)
-
-
-def _luma(jpeg):
-    """Mean brightness of a JPEG as the video's own number, 16 to 235."""
-    return float(tf.reduce_mean(tf.cast(tf.io.decode_jpeg(jpeg), tf.float32))) * 219 / 255 + 16
+def _read(path, settings=SETTINGS, limits=LIMITS, **values):
+    return media.read_clip(clip_of(path, **values), settings, limits)
 
 
 def _onset_s(waveform):
@@ -48,25 +42,17 @@ def _onset_s(waveform):
     return np.argmax(loud) / RATE
 
 
-def _amplitude(waveform, frequency_hz):
-    """Amplitude of one frequency, from the middle half of the sound."""
-    quarter = len(waveform) // 4
-    part = waveform[quarter : quarter + RATE // 4].astype(np.float64) / 32768
-    phase = np.exp(-2j * np.pi * frequency_hz * np.arange(len(part)) / RATE)
-    return 2 * abs(np.mean(part * phase))
-
-
 def test_frames_are_the_nearest_with_their_true_times(tmp_path):
     write_video(tmp_path / "a.mp4", RAMP, tone(1.0))
     decoded = _read(tmp_path / "a.mp4")
     # Wanted 0.1, 0.3, ... s; frames are 0.04 s apart; of two equally near ones the earlier.
     frames = [2, 7, 12, 17, 22]
-    assert decoded.timestamps_us == [40_000 * frame for frame in frames]
+    assert decoded.visual.timestamps_us == [40_000 * frame for frame in frames]
     np.testing.assert_allclose(
-        [_luma(f) for f in decoded.frames], [RAMP[f] for f in frames], atol=2
+        [luma_of(f) for f in decoded.visual.encoded], [RAMP[f] for f in frames], atol=2
     )
-    assert (decoded.height, decoded.width) == (48, 64)
-    assert decoded.frame_rate == pytest.approx(5.0)
+    assert (decoded.visual.height, decoded.visual.width) == (48, 64)
+    assert decoded.visual.frame_rate == pytest.approx(5.0)
     assert decoded.problems == []
     assert decoded.waveform.dtype == np.int16
     assert len(decoded.waveform) == RATE
@@ -85,8 +71,8 @@ def test_sound_and_pictures_stay_together_in_every_container(tmp_path, name, rat
     write_video(tmp_path / name, luma, sound, rate_hz=rate_hz, codec=codec)
     video = dataclasses.replace(SETTINGS.video, frames_per_second=25)
     decoded = _read(tmp_path / name, dataclasses.replace(SETTINGS, video=video))
-    bright = np.array([_luma(frame) for frame in decoded.frames]) > 125
-    white_s = decoded.timestamps_us[int(np.argmax(bright))] / 1e6
+    bright = np.array([luma_of(frame) for frame in decoded.visual.encoded]) > 125
+    white_s = decoded.visual.timestamps_us[int(np.argmax(bright))] / 1e6
     # AAC smears a sharp onset by a few milliseconds; AVI cannot note the encoder's delay (64 ms
     # of 1024 samples at 16 kHz), and MPEG-TS may.
     allowed = 0.07 if name in ("a.avi", "a.ts") else 0.012
@@ -106,8 +92,8 @@ def test_any_rate_and_layout_become_mono_at_the_wanted_rate(tmp_path, channels, 
     )
     waveform = _read(tmp_path / "a.mkv").waveform
     assert abs(len(waveform) - RATE) <= 1
-    assert _amplitude(waveform, 440.0) == pytest.approx(expected, rel=0.01)
-    assert _amplitude(waveform, 880.0) < 0.005
+    assert amplitude_of(waveform, 440.0) == pytest.approx(expected, rel=0.01)
+    assert amplitude_of(waveform, 880.0) < 0.005
     if channels == (1.0,):
         # The whole length, flushed resampler included, equals the sine sample by sample.
         middle = slice(32, 15_968)
@@ -124,10 +110,10 @@ def test_window_cuts_both(tmp_path, gop):
     decoded = _read(tmp_path / "a.mp4", start_s=1.44, end_s=2.04)
     assert len(decoded.waveform) == 9600
     # Wanted 1.54, 1.74, 1.94 s: frames 38 (1.52, the earlier of two), 43 and 48.
-    assert decoded.timestamps_us == [80_000, 280_000, 480_000]
+    assert decoded.visual.timestamps_us == [80_000, 280_000, 480_000]
     assert _onset_s(decoded.waveform) == pytest.approx(0.2, abs=0.012)
     np.testing.assert_allclose(
-        [_luma(f) for f in decoded.frames], [luma[38], WHITE, WHITE], atol=2.5
+        [luma_of(f) for f in decoded.visual.encoded], [luma[38], WHITE, WHITE], atol=2.5
     )
     # The same samples as in the whole clip: nothing of the jump is heard.
     whole = _read(tmp_path / "a.mp4").waveform
@@ -151,21 +137,8 @@ def test_frames_are_scaled_down_to_even_sides_never_up(tmp_path):
     small = dataclasses.replace(SETTINGS, video=VideoSettings(stored_short_side=41))
     decoded = _read(tmp_path / "a.mp4", small)
     # 128 * 41 / 72 = 72.9 -> 73 -> 72 and 41 -> 40.
-    assert (decoded.height, decoded.width) == (40, 72)
-    assert tf.io.decode_jpeg(decoded.frames[0]).shape == (40, 72, 3)
-
-
-def test_rotated_video_is_stored_upright(tmp_path):
-    path = tmp_path / "a.mp4"
-    write_video(path, RAMP, tone(1.0), codec="mpeg4")
-    data = bytearray(path.read_bytes())
-    # The matrix of the first track header: [[0, 1], [-1, 0]] in 16.16 fixed point shows the
-    # picture turned by a quarter.
-    place = data.index(b"tkhd") + 4 + 40
-    data[place : place + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-    decoded = _read(path)
-    assert (decoded.height, decoded.width) == (64, 48)
+    assert (decoded.visual.height, decoded.visual.width) == (40, 72)
+    assert tf.io.decode_jpeg(decoded.visual.encoded[0]).shape == (40, 72, 3)
 
 
 def test_jpeg_quality(tmp_path):
@@ -197,7 +170,7 @@ def test_truncated_clip_keeps_what_decodes(tmp_path):
     decoded = _read(path)
     duration_s = len(decoded.waveform) / RATE
     assert 1.0 < duration_s < 3.0
-    assert len(decoded.frames) == pytest.approx(duration_s * 5, abs=1)
+    assert len(decoded.visual.encoded) == pytest.approx(duration_s * 5, abs=1)
     assert any("4.0" in problem for problem in decoded.problems), decoded.problems
 
 
@@ -228,13 +201,13 @@ def test_folder_of_frames_with_sound(tmp_path):
     write_wav(tmp_path / "a.wav", tone(2.0, 440.0))
     decoded = _read(folder, audio_path=tmp_path / "a.wav")
     assert len(decoded.waveform) == 2 * RATE
-    assert decoded.timestamps_us == [200_000 * index for index in range(10)]
-    values = [float(tf.reduce_mean(tf.io.decode_jpeg(f)[..., 1])) for f in decoded.frames]
+    assert decoded.visual.timestamps_us == [200_000 * index for index in range(10)]
+    values = [float(tf.reduce_mean(tf.io.decode_jpeg(f)[..., 1])) for f in decoded.visual.encoded]
     np.testing.assert_allclose(values, [20 + 20 * index for index in range(10)], atol=2)
     (folder / "frame4.png").write_bytes(b"not a png")
     decoded = _read(folder, audio_path=tmp_path / "a.wav", start_s=0.4, end_s=1.2)
     assert len(decoded.waveform) == RATE * 8 // 10
-    assert decoded.timestamps_us == [0, 400_000, 600_000]
+    assert decoded.visual.timestamps_us == [0, 400_000, 600_000]
     assert "frame4.png" in decoded.problems[0]
 
 
@@ -242,16 +215,16 @@ def test_image_with_sound_is_one_frame(tmp_path):
     write_image(tmp_path / "a.png", 200, width=65, height=49)
     write_wav(tmp_path / "a.wav", tone(2.0))
     decoded = _read(tmp_path / "a.png", audio_path=tmp_path / "a.wav", start_s=0.5)
-    assert len(decoded.frames) == 1 and decoded.timestamps_us == [0]
+    assert len(decoded.visual.encoded) == 1 and decoded.visual.timestamps_us == [0]
     assert len(decoded.waveform) == RATE * 3 // 2
-    assert (decoded.height, decoded.width) == (48, 64)
+    assert (decoded.visual.height, decoded.visual.width) == (48, 64)
 
 
 def test_long_clip_is_cut(tmp_path):
     write_video(tmp_path / "a.mp4", RAMP * 2, tone(2.0))
-    decoded = _read(tmp_path / "a.mp4", max_duration_s=1.0)
+    decoded = _read(tmp_path / "a.mp4", limits=MediaLimits(max_duration_s=1.0))
     assert len(decoded.waveform) == RATE
-    assert len(decoded.frames) == 5
+    assert len(decoded.visual.encoded) == 5
     assert decoded.problems == ["longer than 1 s, its first part kept"]
 
 
@@ -268,17 +241,17 @@ def test_every_unusable_clip_has_one_clear_reason(tmp_path):
     (tmp_path / "headless.mp4").write_bytes(whole[: len(whole) // 2])
     wav = tmp_path / "sound.wav"
     cases = [
-        (_clip(tmp_path / "silent.mp4"), "silent.mp4: no audio track"),
-        (_clip(wav), "sound.wav: no video track"),
-        (_clip(tmp_path / "empty.mp4"), "empty.mp4: the file is empty"),
-        (_clip(tmp_path / "text.mp4"), "text.mp4: not readable as media"),
-        (_clip(tmp_path / "headless.mp4"), "headless.mp4: not readable as media"),
-        (_clip(tmp_path / "missing.mp4"), "missing.mp4: no such file"),
-        (_clip(tmp_path / "no_images"), "no_images: a folder of frames needs an audio_path"),
-        (_clip(tmp_path / "no_images", audio_path=wav), "no_images: the folder has no images"),
-        (_clip(tmp_path / "image.png"), "image.png: an image needs an audio_path"),
-        (_clip(tmp_path / "good.mp4", audio_path=tmp_path / "x.wav"), "x.wav: no such file"),
-        (_clip(tmp_path / "good.mp4", start_s=5.0, end_s=6.0), "good.mp4: no sound between 5 s"),
+        (clip_of(tmp_path / "silent.mp4"), "silent.mp4: no audio track"),
+        (clip_of(wav), "sound.wav: no video track"),
+        (clip_of(tmp_path / "empty.mp4"), "empty.mp4: the file is empty"),
+        (clip_of(tmp_path / "text.mp4"), "text.mp4: not readable as media"),
+        (clip_of(tmp_path / "headless.mp4"), "headless.mp4: not readable as media"),
+        (clip_of(tmp_path / "missing.mp4"), "missing.mp4: no such file"),
+        (clip_of(tmp_path / "no_images"), "no_images: a folder of frames needs an audio_path"),
+        (clip_of(tmp_path / "no_images", audio_path=wav), "no_images: the folder has no images"),
+        (clip_of(tmp_path / "image.png"), "image.png: no audio track"),
+        (clip_of(tmp_path / "good.mp4", audio_path=tmp_path / "x.wav"), "x.wav: no such file"),
+        (clip_of(tmp_path / "good.mp4", start_s=5.0, end_s=6.0), "good.mp4: no sound between 5 s"),
     ]
     for clip, reason in cases:
         with pytest.raises(media.MediaError) as raised:

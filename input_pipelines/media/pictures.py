@@ -11,9 +11,13 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
+from input_pipelines.media.budget import MediaError
+
 # Containers round time stamps to as little as 1 ms: within this, two frames are equally near.
 _TIE_S = 0.002
-_SWSCALE = Interpolation.AREA | Interpolation.ACCURATE_RND
+SWSCALE = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+# The longest side JPEG has.
+_MAX_SIDE = 65_500
 
 
 class NearestFrames:
@@ -50,6 +54,11 @@ class NearestFrames:
         """Whether a frame was kept."""
         return bool(self._kept)
 
+    @property
+    def is_single(self) -> bool:
+        """Whether there was one frame, and none after it."""
+        return self._num_seen == 1 and not self.finished
+
     def add(self, frame: Any, time_s: float) -> None:
         """Takes the next frame, first shown `time_s` after the clip's start."""
         self.first_s = min(self.first_s, time_s)
@@ -78,7 +87,7 @@ class NearestFrames:
         if self._held is None:
             return
         self.end_s = self._limit_s if self.finished else self._held[0] + interval_s
-        if still and self._num_seen == 1:
+        if still and self.is_single:
             self.end_s = math.inf
         if self._target_s() < min(self.end_s, self._limit_s) or (
             self.end_s > 0 and not self._num_targets
@@ -109,37 +118,43 @@ class JpegEncoder:
     Args:
       short_side: The shorter side gets at most this many pixels; sides become even.
       quality: 1 to 100, on libjpeg's scale.
+      pixel_format: "yuvj420p", or "yuvj444p" where colours are as important as brightness.
     """
 
-    def __init__(self, short_side: int, quality: int):
+    def __init__(self, short_side: int, quality: int, pixel_format: str = "yuvj420p"):
         self.height = 0
         self.width = 0
+        self._pixel_format = pixel_format
         self._short_side = short_side
         self._quantiser = quantiser(quality)
         self._codec: av.VideoCodecContext | None = None
         self._num_frames = 0
 
     def encode(self, frame: av.VideoFrame) -> bytes:
-        """Returns a JPEG file (4:2:0, full range) of the frame as a player shows it."""
+        """Returns a JPEG file (full range) of the frame as a player shows it.
+
+        Raises:
+          MediaError: where the frame is too long for JPEG.
+        """
         quarter_turns = round(frame.rotation / 90) % 4
         if quarter_turns:
             # Telephones film lying down and note how to turn the picture.
-            height, width = self._scaled(frame.height, frame.width)
+            height, width = scaled_size(frame.height, frame.width, self._short_side)
             array = frame.reformat(
-                width, height, "rgb24", interpolation=_SWSCALE, threads=1
+                width, height, "rgb24", interpolation=SWSCALE, threads=1
             ).to_ndarray()
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(np.rot90(array, quarter_turns)), format="rgb24"
             )
         if self._codec is None:
-            self._open(*self._scaled(frame.height, frame.width))
+            self._open(*scaled_size(frame.height, frame.width, self._short_side))
         picture = frame.reformat(
             self.width,
             self.height,
-            "yuvj420p",
+            self._pixel_format,
             dst_colorspace="ITU601",
             dst_color_range="JPEG",
-            interpolation=_SWSCALE,
+            interpolation=SWSCALE,
             threads=1,
         )
         picture.pict_type = PictureType.NONE
@@ -148,20 +163,24 @@ class JpegEncoder:
         self._num_frames += 1
         return b"".join(bytes(packet) for packet in self._codec.encode(picture))
 
-    def _scaled(self, height: int, width: int) -> tuple[int, int]:
-        scale = min(1.0, self._short_side / min(height, width))
-        return tuple(max(2, round(side * scale) // 2 * 2) for side in (height, width))
-
     def _open(self, height: int, width: int) -> None:
+        if max(height, width) > _MAX_SIDE:
+            raise MediaError(f"pictures of {width}x{height}, longer than JPEG can be")
         self.height, self.width = height, width
         self._codec = av.CodecContext.create("mjpeg", "w")
         self._codec.height, self._codec.width = height, width
-        self._codec.pix_fmt = "yuvj420p"
+        self._codec.pix_fmt = self._pixel_format
         self._codec.time_base = fractions.Fraction(1, 1000)
         self._codec.thread_count = 1
         self._codec.qmin = self._codec.qmax = self._quantiser
         # Leaves the encoder's version out of the file.
         self._codec.flags |= int(Flags.bitexact)
+
+
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Returns even height and width, scaled down to a shorter side of at most `short_side`."""
+    scale = min(1.0, short_side / min(height, width))
+    return tuple(max(2, round(side * scale) // 2 * 2) for side in (height, width))
 
 
 def quantiser(quality: int) -> int:

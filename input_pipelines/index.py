@@ -1,0 +1,177 @@
+"""The index of a folder of records: what they hold, how they were made, how they are to be read."""
+
+import dataclasses
+import functools
+import json
+from typing import Any
+
+from input_pipelines import files
+from input_pipelines.settings import ClipSettings, MediaLimits
+
+INDEX_FILE = "index.json"
+INDEX_VERSION = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file.
+
+    Args:
+      file: Its name in the records' folder.
+      num_clips: Clips in it.
+      num_bytes: Its size.
+      sha256: Of its bytes, hexadecimal.
+    """
+
+    file: str
+    num_clips: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitIndex:
+    """One split: its clips, its shards in order, and the clips of each class by name."""
+
+    num_clips: int
+    shards: tuple[Shard, ...]
+    class_counts: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of one modality over the train split.
+
+    Args:
+      mean: One number for sound; red, green and blue of pictures in [0, 1].
+      deviation: The same of the standard deviation.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What a folder of records holds and how it was made.
+
+    Args:
+      class_names: A label's index is its place here.
+      settings: How the clips were decoded and are to be read.
+      splits: What there is of each split.
+      skipped: Clips that could not be used: `clip_id`, `split`, `reason`.
+      problems: Clips that are damaged but kept: `clip_id`, `reason`.
+      clips_sha256: Fingerprint of the listing the records were made of.
+      validation_fraction: Share of the training clips that was asked to be held out.
+      clips_per_shard: Clips of the listing in one shard, before bad ones were left out.
+      limits: What no clip's media may exceed.
+      statistics: What `launchers.measure` found, by modality; empty before it ran.
+      version: Of the format, `INDEX_VERSION`.
+    """
+
+    class_names: tuple[str, ...]
+    settings: ClipSettings
+    splits: dict[str, SplitIndex]
+    skipped: tuple[dict[str, str], ...]
+    problems: tuple[dict[str, str], ...]
+    clips_sha256: str
+    validation_fraction: float
+    clips_per_shard: int
+    limits: MediaLimits
+    statistics: dict[str, Statistics] = dataclasses.field(default_factory=dict)
+    version: int = INDEX_VERSION
+
+    @functools.cached_property
+    def input_settings(self) -> ClipSettings:
+        """The settings with measured statistics in place of the normalisation "dataset".
+
+        Raises:
+          ValueError: where they are wanted and have not been measured.
+        """
+        settings = self.settings
+        for modality, kind in (("audio", "audio"), ("visual", "video")):
+            own = getattr(settings, kind)
+            if modality not in settings.modalities or own.normalization != "dataset":
+                continue
+            if modality not in self.statistics:
+                raise ValueError(
+                    "These records are normalised by their own statistics, which must be measured "
+                    "first: python -m launchers.measure --records_dir=... . "
+                    f"Received: normalization='dataset', modality={modality!r}."
+                )
+            found = self.statistics[modality]
+            is_sound = modality == "audio"
+            own = dataclasses.replace(
+                own,
+                normalization="fixed",
+                mean=found.mean[0] if is_sound else found.mean,
+                deviation=found.deviation[0] if is_sound else found.deviation,
+            )
+            settings = dataclasses.replace(settings, **{kind: own})
+        return settings
+
+    def to_json(self) -> str:
+        """Returns the index as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Index":
+        """Returns the index `to_json` wrote.
+
+        Raises:
+          ValueError: where the text is not such an index, or of another version.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            version = values["version"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"This is not an index of records. Received: {text[:80]!r}."
+            ) from error
+        if version != INDEX_VERSION:
+            raise ValueError(
+                f"These records were made by another version (this one reads {INDEX_VERSION}); "
+                f"prepare them again. Received: version={version!r}."
+            )
+        try:
+            values["class_names"] = tuple(values["class_names"])
+            values["settings"] = ClipSettings.from_dict(values["settings"])
+            values["splits"] = {
+                name: SplitIndex(
+                    num_clips=split["num_clips"],
+                    shards=tuple(Shard(**shard) for shard in split["shards"]),
+                    class_counts=split["class_counts"],
+                )
+                for name, split in values["splits"].items()
+            }
+            values["skipped"] = tuple(values["skipped"])
+            values["problems"] = tuple(values["problems"])
+            values["limits"] = MediaLimits(**values["limits"])
+            values["statistics"] = {
+                name: Statistics(tuple(found["mean"]), tuple(found["deviation"]))
+                for name, found in values["statistics"].items()
+            }
+            return cls(**values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"This index of records is damaged. Received: {error!r}.") from error
+
+
+def read_index(records_dir: files.Path) -> Index:
+    """Reads the index of a folder of records.
+
+    Raises:
+      FileNotFoundError: where there is none.
+      ValueError: where it is damaged or of another version.
+    """
+    path = files.join(records_dir, INDEX_FILE)
+    if not files.is_file(path):
+        raise FileNotFoundError(
+            f"There are no finished records here ({INDEX_FILE} is missing); make them with "
+            f"launchers.prepare. Received: records_dir={str(records_dir)!r}."
+        )
+    return Index.from_json(files.read_text(path))
+
+
+def write_index(records_dir: files.Path, index: Index) -> None:
+    """Writes the index of a folder of records: complete or not at all."""
+    files.write_text(files.join(records_dir, INDEX_FILE), index.to_json())

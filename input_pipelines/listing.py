@@ -1,0 +1,139 @@
+"""The clips of a dataset, as every adapter lists them and `prepare` reads them."""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+
+from input_pipelines import files
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One labelled clip; its paths are absolute, or URLs of an object store.
+
+    Args:
+      clip_id: Unique in its listing.
+      split: One of `SPLITS`.
+      label: Name of the class, not empty.
+      path: A video, an image, a folder of frames, or a sound file where only sound is wanted.
+      audio_path: Where the sound is; None: in `path`.
+      flow_x_path: A folder of grey images of the horizontal optical flow; None: no flow.
+      flow_y_path: The same of the vertical flow.
+      start_s: Where the clip begins in its media, seconds >= 0; None: at their beginning.
+      end_s: Where the clip ends in its media, seconds > `start_s`; None: at their end.
+    """
+
+    clip_id: str
+    split: str
+    label: str
+    path: str
+    audio_path: str | None = None
+    flow_x_path: str | None = None
+    flow_y_path: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What there is of a dataset.
+
+    Args:
+      root: Folder that all paths are inside of.
+      clips: Those whose media are there, in the order of the dataset's own lists.
+      missing: Clips of the lists whose media are not there: `clip_id`, `split`, `reason`.
+      class_names: In the dataset's order; None: the sorted labels of the train split.
+    """
+
+    root: str
+    clips: tuple[Clip, ...]
+    missing: tuple[dict[str, str], ...] = ()
+    class_names: tuple[str, ...] | None = None
+
+    def fingerprint(self) -> str:
+        """Returns a SHA-256 of all of it, hexadecimal; the same wherever the folder is."""
+        clips = [dataclasses.asdict(clip) for clip in self.clips]
+        for clip in clips:
+            for name in ("path", "audio_path", "flow_x_path", "flow_y_path"):
+                if clip[name]:
+                    clip[name] = files.relative(clip[name], self.root) or clip[name]
+        text = json.dumps([clips, self.missing, self.class_names], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hold_out_validation(clips: Sequence[Clip], fraction: float) -> list[Clip]:
+    """Moves a part of the training clips to a validation split, where there is none.
+
+    A clip is moved for the hash of its `clip_id` alone, so it stays where it is when others are
+    added. At least one clip is moved where `fraction` is not 0.
+
+    Args:
+      clips: All clips.
+      fraction: Share of the training clips to move, in [0, 1).
+
+    Returns:
+      All clips in the same order; unchanged where some are of the validation split already.
+
+    Raises:
+      ValueError: where `fraction` is out of its range.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"`fraction` must be in [0, 1). Received: fraction={fraction}.")
+    if fraction == 0 or any(clip.split == "validation" for clip in clips):
+        return list(clips)
+    positions = {
+        clip.clip_id: int(clip_hash(clip.clip_id)[:16], 16) / 2**64
+        for clip in clips
+        if clip.split == "train"
+    }
+    threshold = max(fraction, math.nextafter(min(positions.values(), default=0.0), 1.0))
+    return [
+        dataclasses.replace(clip, split="validation")
+        if positions.get(clip.clip_id, 1.0) < threshold
+        else clip
+        for clip in clips
+    ]
+
+
+def sorted_labels(clips: Sequence[Clip]) -> tuple[str, ...]:
+    """Returns the labels of the train split, sorted: the class names of clips without an order."""
+    return tuple(sorted({clip.label for clip in clips if clip.split == "train"}))
+
+
+def check_splits(clips: Sequence[Clip], class_names: Sequence[str]) -> None:
+    """Checks that every label can be learned.
+
+    Args:
+      clips: All clips.
+      class_names: The labels there may be.
+
+    Raises:
+      ValueError: where the train split is empty, or a split has a label that train does not have
+        or that is no class.
+    """
+    labels = {
+        split: {clip.label for clip in clips if clip.split == split}
+        for split in dict.fromkeys(clip.split for clip in clips)
+    }
+    if not labels.get("train"):
+        raise ValueError(
+            "The train split must not be empty. Received: "
+            f"{dict(collections.Counter(clip.split for clip in clips))} clips."
+        )
+    for split in SPLITS:
+        unknown = sorted(labels.get(split, set()) - (labels["train"] & set(class_names)))
+        if unknown:
+            raise ValueError(
+                "Every label must be one of the train split: unknown label in a split. Received: "
+                f"split={split!r}, labels={unknown}."
+            )
+
+
+def clip_hash(clip_id: str) -> str:
+    """Returns the SHA-256 of a clip's name, 64 hexadecimal digits."""
+    return hashlib.sha256(clip_id.encode("utf-8")).hexdigest()

@@ -1,0 +1,72 @@
+import dataclasses
+
+import pytest
+
+from input_pipelines import listing
+from input_pipelines.listing import Clip, Listing
+
+LABELS = ("label0", "label1", "label2")
+
+
+def _clips(number, split="train"):
+    return [
+        Clip(f"clip{index}", split, f"label{index % 3}", f"/{index}") for index in range(number)
+    ]
+
+
+def test_hold_out_is_by_the_name_alone():
+    clips = _clips(1000) + [Clip("t", "test", "label0", "/t")]
+    held = {c.clip_id for c in listing.hold_out_validation(clips, 0.1) if c.split == "validation"}
+    assert 70 < len(held) < 130
+    # 8 digits of the hash are enough to place it.
+    for clip_id in ("clip0", "clip7", "clip8"):
+        share = int(listing.clip_hash(clip_id)[:8], 16) / 2**32
+        assert (clip_id in held) == (share < 0.1)
+    fewer = listing.hold_out_validation(clips[:500], 0.1)
+    assert {c.clip_id for c in fewer if c.split == "validation"} == held & {
+        f"clip{index}" for index in range(500)
+    }
+    more = listing.hold_out_validation(clips, 0.3)
+    assert held < {c.clip_id for c in more if c.split == "validation"}
+
+
+def test_hold_out_leaves_a_validation_split_alone_and_takes_at_least_one():
+    clips = [*_clips(20), Clip("v", "validation", "label0", "/v")]
+    assert listing.hold_out_validation(clips, 0.5) == clips
+    assert listing.hold_out_validation(clips[:20], 0.0) == clips[:20]
+    few = listing.hold_out_validation(clips[:20], 1e-9)
+    assert sum(clip.split == "validation" for clip in few) == 1
+    for fraction in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="Received: fraction="):
+            listing.hold_out_validation(clips, fraction)
+
+
+def test_check_splits():
+    clips = _clips(6)
+    listing.check_splits(clips, LABELS)
+    unknown = [
+        Clip("t", "test", "zebra", "/t"),
+        Clip("u", "test", "cow", "/u"),
+        Clip("v", "test", "label0", "/v"),
+    ]
+    with pytest.raises(ValueError, match=r"split='test', labels=\['cow', 'zebra'\]"):
+        listing.check_splits(clips + unknown, LABELS)
+    with pytest.raises(ValueError, match=r"train split must not be empty. Received: \{'test': 3\}"):
+        listing.check_splits(unknown, LABELS)
+    with pytest.raises(ValueError, match=r"split='train', labels=\['label2'\]"):
+        listing.check_splits(clips, LABELS[:2])
+    assert listing.sorted_labels(clips) == LABELS
+
+
+def test_the_fingerprint_follows_the_clips_and_not_their_folder():
+    def fingerprint(root, **values):
+        clips = (Clip("a", "train", "x", f"{root}/a.mp4"), Clip("b", "test", "x", f"{root}/b.mp4"))
+        return dataclasses.replace(Listing(root, clips), **values).fingerprint()
+
+    assert fingerprint("/data") == fingerprint("gs://bucket/data")
+    others = [
+        fingerprint("/data", clips=()),
+        fingerprint("/data", class_names=("x", "y")),
+        fingerprint("/data", missing=({"clip_id": "c", "split": "test", "reason": "gone"},)),
+    ]
+    assert len({fingerprint("/data"), *others}) == 4
