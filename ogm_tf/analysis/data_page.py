@@ -47,6 +47,8 @@ class Table:
 
     def as_text(self) -> str:
         """Returns it with spaces between the columns; long texts are cut."""
+        if not self.rows:
+            return f"{self.title}: none"
         lines = [
             [cell if len(cell) <= _MAX_CELL else f"{cell[: _MAX_CELL - 1]}…" for cell in line]
             for line in (self.header, *self.rows)

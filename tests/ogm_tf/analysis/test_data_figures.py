@@ -61,6 +61,7 @@ def test_nothing_on_the_sheet_lies_over_something_else():
 def test_tables_align_numbers_to_the_right():
     table = data_page.Table("Title", ("name", "clips"), (("a", "1,234"), ("long", "–")))
     assert table.as_text() == "Title\n  name  clips\n  a     1,234\n  long      –"
+    assert data_page.Table("Title", ("name",), ()).as_text() == "Title: none"
 
 
 @pytest.mark.parametrize(
