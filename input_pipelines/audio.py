@@ -45,9 +45,9 @@ def features(waveform: tf.Tensor, settings: AudioSettings, normalize: bool = Tru
         values = filter_banks.log_mel(waveform, settings)
     values = _fit_time(values, settings)[..., tf.newaxis]
     num_samples = num_samples_of(waveform)
-    if isinstance(num_samples, int):
-        shape = waveform.shape[:-1].concatenate(settings.shape(num_samples))
-        values = tf.ensure_shape(values, shape)
+    if isinstance(num_samples, int) or settings.time_steps:
+        shape = settings.shape(num_samples if isinstance(num_samples, int) else 0)
+        values = tf.ensure_shape(values, waveform.shape[:-1].concatenate(shape))
     return _normalise(values, settings) if normalize else values
 
 
@@ -156,6 +156,24 @@ def fit_length(waveform: tf.Tensor, num_samples: int) -> tf.Tensor:
     return tf.ensure_shape(filled, waveform.shape[:-1].concatenate(num_samples))
 
 
+def fit_window(waveform: tf.Tensor, settings: ClipSettings) -> tf.Tensor:
+    """Makes a waveform as long as the window, as `AudioSettings.short_clips` says.
+
+    Args:
+      waveform: `[..., samples]` of any length.
+      settings: Those of the records.
+
+    Returns:
+      `[..., window_samples]`; with "fill", a shorter waveform as it is, but long enough for one
+      step of the features.
+    """
+    if settings.audio.short_clips == "tile":
+        return fit_length(waveform, settings.window_samples)
+    waveform = tf.convert_to_tensor(waveform)[..., : settings.window_samples]
+    missing = tf.maximum(settings.audio.least_samples - tf.shape(waveform)[-1], 0)
+    return tf.pad(waveform, [[0, 0]] * (waveform.shape.rank - 1) + [[0, missing]])
+
+
 def add_noise(waveform: tf.Tensor, snr_db: float | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Adds white Gaussian noise at a signal-to-noise ratio.
 
@@ -182,11 +200,11 @@ def front_end(settings: ClipSettings) -> Callable[[tf.Tensor], tf.Tensor]:
       settings: Those the model was trained with.
 
     Returns:
-      A function from float32 waveforms `[B, samples]` of any length, cut or repeated to one
-      window, to float32 features `[B, *settings.shapes["audio"]]`.
+      A function from float32 waveforms `[B, samples]` of any length, cut to one window, or
+      repeated or filled up to one, to float32 features `[B, *settings.shapes["audio"]]`.
     """
 
     def audio_front_end(waveform: tf.Tensor) -> tf.Tensor:
-        return features(fit_length(waveform, settings.window_samples), settings.audio)
+        return features(fit_window(waveform, settings), settings.audio)
 
     return audio_front_end

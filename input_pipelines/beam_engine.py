@@ -5,6 +5,7 @@ of them see. A shard is one element: written by the same functions as on one mac
 bytes. Workers leave their reports beside the shards, so a pipeline that died goes on.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import tqdm
@@ -61,5 +62,7 @@ def engine(options: Sequence[str] = ()) -> Engine:
 
 
 def _write_shard(planned: PlannedShard, job: Job) -> None:
-    outcomes = (workers.decode_clip(clip, job.settings, job.limits) for clip in planned.clips)
-    shards.write(job, planned, outcomes)
+    # In a process of its own: a clip that ends it must not end Beam's worker.
+    outcomes = workers.decode_in_order(planned.clips, job.settings, job.limits, num_workers=1)
+    with contextlib.closing(outcomes):
+        shards.write(job, planned, outcomes)

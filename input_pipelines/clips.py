@@ -31,7 +31,7 @@ class Purpose(enum.IntEnum):
 
 
 class Frames(NamedTuple):
-    """Encoded frames `[stored]` with their times in microseconds."""
+    """Encoded frames `[stored]`, and when each is shown, microseconds after the clip's start."""
 
     encoded: tf.Tensor
     timestamps_us: tf.Tensor
@@ -62,7 +62,7 @@ class Example:
     Args:
       clip_id: From the listing.
       label: Index of its class.
-      waveform: float32 `[window_samples]` in [-1, 1]; None without sound.
+      waveform: float32 `[window_samples]`, or less of a short clip, in [-1, 1]; None without sound.
       frames: uint8 RGB `[N, H, W, 3]`; None without pictures.
       inputs: What the model gets, without a batch axis.
     """
@@ -192,15 +192,16 @@ def parse(serialized: tf.Tensor, settings: ClipSettings) -> StoredClip:
     context, sequence = tf.io.parse_single_sequence_example(
         serialized, *records.parsed_features(settings.modalities)
     )
+    start_us = context[records.START_TIMESTAMP]
     frames = {
-        modality: Frames(sequence[f"{prefix}encoded"], sequence[f"{prefix}timestamp"])
+        modality: Frames(sequence[f"{prefix}encoded"], sequence[f"{prefix}timestamp"] - start_us)
         for modality, prefix in records.IMAGE_PREFIXES.items()
         if modality in settings.modalities
     }
     return StoredClip(
         clip_id=context[records.MEDIA_ID],
         label=tf.cast(context[records.LABEL_INDEX], tf.int32),
-        duration_us=context[records.END_TIMESTAMP] - context[records.START_TIMESTAMP],
+        duration_us=context[records.END_TIMESTAMP] - start_us,
         pcm16=context.get(records.WAVEFORM_PCM16),
         visual=frames.get("visual"),
         flow=frames.get("flow"),
@@ -216,9 +217,12 @@ def clip_samples(clip: StoredClip, settings: ClipSettings) -> tf.Tensor:
 
 
 def waveform(clip: StoredClip, window: Window, settings: ClipSettings) -> tf.Tensor:
-    """Returns the window's sound, float32 `[window_samples]` in [-1, 1]; short clips are tiled."""
+    """Returns the window's sound, float32 `[window_samples]` in [-1, 1]: tiled where it is short.
+
+    With `short_clips="fill"`, `[at most window_samples]`.
+    """
     samples = audio.decode_pcm16(clip.pcm16, window.start, window.length)
-    return audio.fit_length(samples, settings.window_samples)
+    return audio.fit_window(samples, settings)
 
 
 def example(serialized: tf.Tensor, load: Loader, number: int = 0) -> Example:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from input_pipelines import clips, files
 from input_pipelines.clips import Example, Purpose
-from input_pipelines.index import Index, SplitIndex, read_index
+from input_pipelines.index import Index, SplitIndex, read_index, shard_paths
 
 # Serialised clips that wait to be drawn; a split within both limits is shuffled as a whole.
 SHUFFLE_BUFFER_CLIPS = 20_000
@@ -78,7 +78,8 @@ def train_dataset(
       records' modalities and in the shapes of `ClipSettings.shapes`.
 
     Raises:
-      ValueError: where an argument is out of range, or the split is unknown or too small.
+      ValueError: where an argument is out of range, the split is unknown or too small, or a shard
+        has been cut.
       FileNotFoundError: where the index or a shard is missing.
     """
     index, shards = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
@@ -140,7 +141,8 @@ def eval_dataset(
       Elements `(inputs as in training, label int32 [B], weight float32 [B])`.
 
     Raises:
-      ValueError: where an argument is out of range, or the split is unknown or empty.
+      ValueError: where an argument is out of range, the split is unknown or empty, or a shard has
+        been cut.
       FileNotFoundError: where the index or a shard is missing.
     """
     index, shards = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
@@ -180,7 +182,7 @@ def read_clips(
       The clips, in the order of the shards.
 
     Raises:
-      ValueError: where `count` is below 1, or the split is unknown or empty.
+      ValueError: where `count` is below 1, the split is unknown or empty, or a shard has been cut.
       FileNotFoundError: where the index or a shard is missing.
     """
     if count < 1:
@@ -234,12 +236,7 @@ def _open(
             f"removed={removed!r}."
         )
     _num_clips(index, split)
-    shards = [files.join(records_dir, shard.file) for shard in index.splits[split].shards]
-    for path in shards:
-        if not files.is_file(path):
-            raise FileNotFoundError(
-                f"A shard that the index names is missing. Received: shard={path!r}."
-            )
+    shards = shard_paths(records_dir, index.splits[split])
     return index, shards
 
 

@@ -6,6 +6,7 @@ that a process which reads local files never loads TensorFlow.
 
 import os
 import posixpath
+import secrets
 import shutil
 import typing
 
@@ -112,6 +113,17 @@ def remove(path: Path) -> None:
         os.remove(path)
 
 
+def state(path: Path) -> str:
+    """Returns what changes when a file, or what is in a folder, is replaced; empty without any."""
+    if not exists(path):
+        return ""
+    if is_remote(path):
+        found = _gfile().stat(os.fspath(path))
+        return f"{found.length} {found.mtime_nsec}"
+    found = os.stat(path)
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
 def move(source: Path, target: Path) -> None:
     """Renames a file; a file of the new name is replaced."""
     if is_remote(source):
@@ -143,8 +155,8 @@ def read_text(path: Path) -> str:
 
 
 def temporary_name(path: Path) -> str:
-    """Returns the name beside `path` under which this process writes what will be renamed."""
-    return f"{os.fspath(path)}.{os.getpid()}.tmp"
+    """Returns a name beside `path` to write what will be renamed; nobody else gets the same."""
+    return f"{os.fspath(path)}.{secrets.token_hex(8)}.tmp"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -31,11 +31,19 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class SplitIndex:
-    """One split: its clips, its shards in order, and the clips of each class by name."""
+    """One split.
+
+    Args:
+      num_clips: Clips in it.
+      shards: Its files, in order.
+      class_counts: Clips of each class by name.
+      duration_counts: Clips of each length, seconds with two decimals.
+    """
 
     num_clips: int
     shards: tuple[Shard, ...]
     class_counts: dict[str, int]
+    duration_counts: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +53,12 @@ class Statistics:
     Args:
       mean: One number for sound; red, green and blue of pictures in [0, 1].
       deviation: The same of the standard deviation.
+      num_clips: Clips they were measured over.
     """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    num_clips: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +151,7 @@ class Index:
                     num_clips=split["num_clips"],
                     shards=tuple(Shard(**shard) for shard in split["shards"]),
                     class_counts=split["class_counts"],
+                    duration_counts=split["duration_counts"],
                 )
                 for name, split in values["splits"].items()
             }
@@ -148,12 +159,35 @@ class Index:
             values["problems"] = tuple(values["problems"])
             values["limits"] = MediaLimits(**values["limits"])
             values["statistics"] = {
-                name: Statistics(tuple(found["mean"]), tuple(found["deviation"]))
+                name: Statistics(
+                    tuple(found["mean"]), tuple(found["deviation"]), found["num_clips"]
+                )
                 for name, found in values["statistics"].items()
             }
             return cls(**values)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"This index of records is damaged. Received: {error!r}.") from error
+
+
+def shard_paths(records_dir: files.Path, split: SplitIndex) -> list[str]:
+    """Returns the paths of a split's shards.
+
+    Raises:
+      FileNotFoundError: where one is missing.
+      ValueError: where one has another size than it was written with.
+    """
+    paths = [files.join(records_dir, shard.file) for shard in split.shards]
+    for path, shard in zip(paths, split.shards, strict=True):
+        if not files.is_file(path):
+            raise FileNotFoundError(
+                f"A shard that the index names is missing. Received: shard={path!r}."
+            )
+        if (num_bytes := files.size(path)) != shard.num_bytes:
+            raise ValueError(
+                f"A shard must have the {shard.num_bytes} bytes that were written; prepare the "
+                f"records again. Received: shard={path!r} of {num_bytes} bytes."
+            )
+    return paths
 
 
 def read_index(records_dir: files.Path) -> Index:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import tqdm
 
-from input_pipelines import dataset, files, records, shard_reader
+from input_pipelines import dataset, files
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, SplitIndex, read_index
 from input_pipelines.settings import ClipSettings
@@ -77,7 +76,7 @@ class Inspection:
       split: The clips are of.
       training: Whether they are augmented as in training.
       examples: The clips, evenly spread over the split.
-      durations_s: Length of every clip of each split, seconds.
+      durations_s: Length of every clip of each split, seconds to two decimals.
       ranges: Of each input, over the examples.
       skipped: What is wrong with clips that were left out, the most frequent first.
       problems: What is wrong with clips that were kept.
@@ -100,7 +99,6 @@ def inspect(
     *,
     training: bool = True,
     seed: int = 0,
-    progress: bool = True,
 ) -> Inspection:
     """Looks into records.
 
@@ -110,7 +108,6 @@ def inspect(
       num_clips: Clips to load as the model gets them, >= 1; a smaller split gives all it has.
       training: Whether they are augmented as in training.
       seed: Of the augmentation.
-      progress: Whether to show a progress bar.
 
     Raises:
       FileNotFoundError: where the index or a shard is missing.
@@ -119,17 +116,12 @@ def inspect(
     """
     index = read_index(records_dir)
     examples = dataset.read_clips(records_dir, split, num_clips, training=training, seed=seed)
-    total = sum(found.num_clips for found in index.splits.values())
-    with tqdm.tqdm(None, "inspect", total, unit="clip", disable=not progress) as bar:
-        durations_s = {
-            name: _durations_s(records_dir, found, bar) for name, found in index.splits.items()
-        }
     return Inspection(
         index=index,
         split=split,
         training=training,
         examples=examples,
-        durations_s=durations_s,
+        durations_s={name: _durations_s(found) for name, found in index.splits.items()},
         ranges={
             name: value_range([example.inputs[name] for example in examples])
             for name in index.settings.modalities
@@ -189,14 +181,6 @@ def is_mel(settings: ClipSettings) -> bool:
     return settings.audio.features in ("kaldi_fbank", "log_mel")
 
 
-def _durations_s(records_dir: files.Path, split: SplitIndex, bar: tqdm.tqdm) -> np.ndarray:
-    durations_us = []
-    for shard in split.shards:
-        for context in shard_reader.read_contexts(records_dir, shard):
-            start, end = (
-                context[key].int64_list.value[0]
-                for key in (records.START_TIMESTAMP, records.END_TIMESTAMP)
-            )
-            durations_us.append(end - start)
-        bar.update(shard.num_clips)
-    return np.array(durations_us, np.float64) / 1e6
+def _durations_s(split: SplitIndex) -> np.ndarray:
+    counts = split.duration_counts
+    return np.repeat(np.array([float(length) for length in counts]), list(counts.values()))

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 
 from input_pipelines import files
@@ -26,6 +25,8 @@ class Clip:
       flow_y_path: The same of the vertical flow.
       start_s: Where the clip begins in its media, seconds >= 0; None: at their beginning.
       end_s: Where the clip ends in its media, seconds > `start_s`; None: at their end.
+      group: Clips of one group, such as of one recording, are held out together; None: the clip
+        is a group of its own.
     """
 
     clip_id: str
@@ -37,6 +38,7 @@ class Clip:
     flow_y_path: str | None = None
     start_s: float | None = None
     end_s: float | None = None
+    group: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +64,18 @@ class Listing:
             for name in ("path", "audio_path", "flow_x_path", "flow_y_path"):
                 if clip[name]:
                     clip[name] = files.relative(clip[name], self.root) or clip[name]
-        text = json.dumps([clips, self.missing, self.class_names], sort_keys=True)
+        # Not why they are missing: that is our wording.
+        missing = [[clip["clip_id"], clip["split"]] for clip in self.missing]
+        text = json.dumps([clips, missing, self.class_names], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hold_out_validation(clips: Sequence[Clip], fraction: float) -> list[Clip]:
     """Moves a part of the training clips to a validation split, where there is none.
 
-    A clip is moved for the hash of its `clip_id` alone, so it stays where it is when others are
-    added. At least one clip is moved where `fraction` is not 0.
+    A clip is moved for the hash of its group, or of its `clip_id`, alone, so it stays where it is
+    when others are added. At least one group is moved where `fraction` is not 0, and of no class
+    all of them.
 
     Args:
       clips: All clips.
@@ -86,15 +91,17 @@ def hold_out_validation(clips: Sequence[Clip], fraction: float) -> list[Clip]:
         raise ValueError(f"`fraction` must be in [0, 1). Received: fraction={fraction}.")
     if fraction == 0 or any(clip.split == "validation" for clip in clips):
         return list(clips)
-    positions = {
-        clip.clip_id: int(clip_hash(clip.clip_id)[:16], 16) / 2**64
-        for clip in clips
-        if clip.split == "train"
-    }
-    threshold = max(fraction, math.nextafter(min(positions.values(), default=0.0), 1.0))
+    training = [clip for clip in clips if clip.split == "train"]
+    positions = {clip: int(clip_hash(clip.group or clip.clip_id)[:16], 16) for clip in training}
+    last = {}
+    for clip, position in positions.items():
+        last[clip.label] = max(last.get(clip.label, 0), position)
+    kept = set(last.values())
+    moveable = [position for position in positions.values() if position not in kept]
+    threshold = max(fraction * 2**64, min(moveable, default=0) + 1)
     return [
         dataclasses.replace(clip, split="validation")
-        if positions.get(clip.clip_id, 1.0) < threshold
+        if clip in positions and positions[clip] < threshold and positions[clip] not in kept
         else clip
         for clip in clips
     ]
@@ -105,12 +112,13 @@ def sorted_labels(clips: Sequence[Clip]) -> tuple[str, ...]:
     return tuple(sorted({clip.label for clip in clips if clip.split == "train"}))
 
 
-def check_splits(clips: Sequence[Clip], class_names: Sequence[str]) -> None:
+def check_splits(clips: Sequence[Clip], class_names: Sequence[str], num_missing: int = 0) -> None:
     """Checks that every label can be learned.
 
     Args:
       clips: All clips.
       class_names: The labels there may be.
+      num_missing: Clips that would be there if their media were, for the error's text.
 
     Raises:
       ValueError: where the train split is empty, or a split has a label that train does not have
@@ -130,7 +138,7 @@ def check_splits(clips: Sequence[Clip], class_names: Sequence[str]) -> None:
         if unknown:
             raise ValueError(
                 "Every label must be one of the train split: unknown label in a split. Received: "
-                f"split={split!r}, labels={unknown}."
+                f"split={split!r}, labels={unknown}; {num_missing} clips have no media."
             )
 
 

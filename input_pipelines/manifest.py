@@ -12,16 +12,16 @@ from input_pipelines import files
 from input_pipelines.listing import SPLITS, Clip, Listing
 
 REQUIRED_COLUMNS = ("clip_id", "split", "label", "path")
-OPTIONAL_COLUMNS = ("audio_path", "flow_x_path", "flow_y_path", "start_s", "end_s")
+OPTIONAL_COLUMNS = ("audio_path", "flow_x_path", "flow_y_path", "start_s", "end_s", "group")
 _PATH_COLUMNS = tuple(name for name in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if name.endswith("path"))
 
 
 def read_manifest(path: files.Path) -> Listing:
     """Reads a manifest: CSV in UTF-8 with the header `clip_id,split,label,path`.
 
-    The columns `audio_path`, `flow_x_path`, `flow_y_path`, `start_s` and `end_s` may be left out or
-    left empty; further columns are ignored. Paths are relative to the manifest's folder and stay
-    inside of it.
+    The columns `audio_path`, `flow_x_path`, `flow_y_path`, `start_s`, `end_s` and `group` may be
+    left out or left empty; further columns are ignored. Paths are relative to the manifest's
+    folder and stay inside of it.
 
     Args:
       path: The CSV file.
@@ -150,8 +150,15 @@ def _parse_row(row_number: int, header: list[str], cells: list[str], folder: str
             f"Row {row_number} must have both flow_x_path and flow_y_path, or neither. Received: "
             f"row={cells}."
         )
-    return Clip(values["clip_id"], values["split"], values["label"], start_s=start_s, end_s=end_s,
-                **paths)  # fmt: skip
+    return Clip(
+        values["clip_id"],
+        values["split"],
+        values["label"],
+        start_s=start_s,
+        end_s=end_s,
+        group=values.get("group") or None,
+        **paths,
+    )
 
 
 def _parse_time(row_number: int, name: str, values: dict[str, str]) -> float | None:

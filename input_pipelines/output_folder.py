@@ -18,7 +18,7 @@ from input_pipelines.shards import PROGRESS_FOLDER
 ARGUMENTS_FILE = "arguments.json"
 _LOCK_FILE = ".prepare.lock"
 _SHARD = rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.tfrecord"
-_OWN_FILE = re.compile(rf"({_SHARD}|index\.json)(\.\d+\.tmp)?")
+_UNFINISHED = re.compile(rf"({_SHARD}|index\.json)\.\w+\.tmp")
 
 
 @contextlib.contextmanager
@@ -65,9 +65,16 @@ def start(output_dir: str, wanted: dict[str, Any]) -> None:
     in_progress = files.is_file(arguments)
     if in_progress:
         require_same(json.loads(files.read_text(arguments)), wanted, output_dir)
-    for name in files.names_in(output_dir):
-        left_over = _OWN_FILE.fullmatch(name)
-        if left_over and (not in_progress or name.endswith(".tmp")):
+    names = files.names_in(output_dir)
+    shards = [name for name in names if re.fullmatch(_SHARD, name)]
+    if shards and not in_progress:
+        raise ValueError(
+            "This folder has shards of records without an index and of no unfinished run; choose "
+            f"another output_dir or remove them. Received: output_dir={output_dir!r} with "
+            f"{', '.join(shards[:3])}."
+        )
+    for name in names:
+        if _UNFINISHED.fullmatch(name):
             logging.info("Removing %s of an unfinished run.", name)
             files.remove(files.join(output_dir, name))
     if not in_progress:
@@ -80,6 +87,8 @@ def require_same(found: dict[str, Any], wanted: dict[str, Any], output_dir: str)
     old, new = _flat(_plain(found)), _flat(_plain(wanted))
     different = [
         f"{name} ({old.get(name)!r} there, {new.get(name)!r} wanted)"
+        if name != "clips_sha256"
+        else "clips_sha256 (the list of clips, or of missing media, has changed)"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]

@@ -42,9 +42,9 @@ def prepare(
     """Decodes the clips of a dataset into shards of records and writes their index last.
 
     The same clips and settings give the same bytes, whatever the engine, the number of workers and
-    the interruptions: a run that was stopped goes on after its last whole shard. Clips that cannot
-    be read are left out, logged, and listed in the index. A finished folder made with the same
-    arguments is returned as it is.
+    the interruptions: a run that was stopped, or failed, goes on after its last whole shard, and
+    tries clips again whose media have changed. Clips that cannot be read are left out, logged, and
+    listed in the index. A finished folder made with the same arguments is returned as it is.
 
     Args:
       source: The clips, or the path of a manifest, see `manifest.read_manifest`.
@@ -54,7 +54,8 @@ def prepare(
         split, in [0, 1).
       max_bad_fraction: The run fails where more than this share of all clips is missing or cannot
         be read, in [0, 1].
-      num_workers: Processes that decode, >= 1; None: as many as there are processors.
+      num_workers: Processes that decode; None: as many as there are processors; 0: none but this
+        one, which a clip may then take along.
       clips_per_shard: >= 1.
       limits: What no clip may exceed; None: the defaults of `MediaLimits`.
       engine: What writes the shards; None: processes of this machine.
@@ -67,14 +68,15 @@ def prepare(
       FileNotFoundError: where there is no such manifest.
       ValueError: for an argument out of its range; a manifest with errors; a folder with records
         made with other arguments; a split, or a class of train, of which no clip can be read.
-      RuntimeError: where too many clips are bad, or another run writes to the folder.
+      RuntimeError: where too many clips are bad, or another run of this machine writes to the
+        folder; folders of object stores are not locked.
     """
     if num_workers is None:
         num_workers = len(os.sched_getaffinity(0))
     _check(isinstance(settings, ClipSettings), "settings", settings, "ClipSettings")
     _check(0 <= validation_fraction < 1, "validation_fraction", validation_fraction, "in [0, 1)")
     _check(0 <= max_bad_fraction <= 1, "max_bad_fraction", max_bad_fraction, "in [0, 1]")
-    _check(num_workers >= 1, "num_workers", num_workers, ">= 1")
+    _check(num_workers >= 0, "num_workers", num_workers, ">= 0")
     _check(clips_per_shard >= 1, "clips_per_shard", clips_per_shard, ">= 1")
     limits = limits or MediaLimits()
     output_dir = files.absolute(output_dir)
@@ -91,7 +93,7 @@ def prepare(
     }
     clips = listing.hold_out_validation(source.clips, validation_fraction)
     class_names = source.class_names or listing.sorted_labels(clips)
-    listing.check_splits(clips, class_names)
+    listing.check_splits(clips, class_names, len(source.missing))
     engine = engine or functools.partial(_write_here, num_workers=num_workers)
     with output_folder.locked(output_dir):
         if files.exists(files.join(output_dir, INDEX_FILE)):
@@ -99,21 +101,17 @@ def prepare(
             output_folder.require_same(
                 {name: getattr(found, name) for name in wanted}, wanted, output_dir
             )
+            # A run that died between writing the index and this.
+            files.remove(files.join(output_dir, PROGRESS_FOLDER))
             logging.info("%s has these records already.", output_dir)
             return found
         output_folder.start(output_dir, wanted)
         job = Job(output_dir, class_names, settings, limits)
         run = _Run(job, source, shards.plan(clips, clips_per_shard), max_bad_fraction)
-        try:
-            run.write(engine, progress)
-            splits = run.splits()
-        except (RuntimeError, ValueError):
-            # Too little could be read. Once that is mended, bad clips are tried again.
-            run.forget_bad_shards()
-            raise
+        run.write(engine, progress)
         index = Index(
             class_names=class_names,
-            splits=splits,
+            splits=run.splits(),
             skipped=tuple(run.skipped()),
             problems=tuple(item for report in run.reports() for item in report.problems),
             **wanted,
@@ -157,11 +155,13 @@ class _Run:
         done = sum(len(shard.clips) for shard in self._planned if shard.name in self._found)
         num_readable = self._num_clips - len(self._source.missing)
         with progress_bar("prepare", num_readable, done=done, show=progress) as bar:
-            # Closed at once, not when it is collected: it holds processes.
-            with contextlib.closing(engine(self._job, left, bar) if left else iter(())) as reports:
-                for shard, report in reports:
-                    self._found[shard.name] = report
-                    self._check_bad(enough=_ENOUGH_BAD_CLIPS)
+            self._check_bad(enough=_ENOUGH_BAD_CLIPS)
+            if left:
+                # Closed at once, not when it is collected: it holds processes.
+                with contextlib.closing(engine(self._job, left, bar)) as reports:
+                    for shard, report in reports:
+                        self._found[shard.name] = report
+                        self._check_bad(enough=_ENOUGH_BAD_CLIPS)
         self._check_bad(enough=1)
 
     def reports(self) -> list[ShardReport]:
@@ -183,9 +183,10 @@ class _Run:
         for split in dict.fromkeys(shard.split for shard in self._planned):
             reports = [self._found[shard.name] for shard in self._planned if shard.split == split]
             written = tuple(report.shard for report in reports if report.shard)
-            counts = collections.Counter()
+            counts, durations = collections.Counter(), collections.Counter()
             for report in reports:
                 counts.update(report.class_counts)
+                durations.update(report.duration_counts)
             if not counts:
                 raise ValueError(
                     f"No clip of a split could be read. Received: split={split!r}, "
@@ -198,18 +199,13 @@ class _Run:
                     "No clip of a class of the train split could be read. Received: "
                     f"labels={lost}, {self._first_reasons(split)}."
                 )
-            splits[split] = SplitIndex(counts.total(), written, dict(sorted(counts.items())))
+            splits[split] = SplitIndex(
+                counts.total(),
+                written,
+                dict(sorted(counts.items())),
+                dict(sorted(durations.items(), key=lambda item: float(item[0]))),
+            )
         return splits
-
-    def forget_bad_shards(self) -> None:
-        """Removes the shards that lack a clip; where none is left, all that a run leaves."""
-        for shard in self._planned:
-            report = self._found.get(shard.name)
-            if report is not None and report.skipped:
-                shards.forget(self._job, shard)
-        progress_dir = files.join(self._job.output_dir, PROGRESS_FOLDER)
-        if files.names_in(progress_dir) == [output_folder.ARGUMENTS_FILE]:
-            files.remove(progress_dir)
 
     def _check_bad(self, enough: int) -> None:
         num_bad = len(self.skipped())

@@ -12,7 +12,8 @@
 | `WAVEFORM/feature/{sample_rate,num_samples}` | context | of that sound |
 
 `WAVEFORM/pcm16` stands for MediaSequence's `WAVEFORM/feature/floats` in half of its space: divide
-by 32,768. Frames count from the clip's start. What a set of records has no modality for is absent.
+by 32,768. All times are in the media, from its beginning. Keys of modalities that a set of records
+does not have are absent.
 """
 
 import contextlib
@@ -155,7 +156,7 @@ def encode_example(
         context[f"{prefix}frame_rate"] = _float(frames.frame_rate)
         for name, kind, values in (
             ("encoded", _bytes, frames.encoded),
-            ("timestamp", _int64, frames.timestamps_us),
+            ("timestamp", _int64, [start_us + time_us for time_us in frames.timestamps_us]),
         ):
             lists[prefix + name] = tf.train.FeatureList(feature=[kind(value) for value in values])
     example = tf.train.SequenceExample(

@@ -10,6 +10,7 @@ from typing import Any
 
 MODALITIES = ("audio", "visual", "flow")
 FEATURES = ("spectrogram", "psd", "kaldi_fbank", "log_mel")
+SHORT_CLIPS = ("tile", "fill")
 PADDINGS = ("reflect", "constant")
 AUDIO_NORMALIZATIONS = ("fixed", "clip", "dataset")
 VIDEO_NORMALIZATIONS = ("fixed", "dataset")
@@ -39,6 +40,8 @@ class AudioSettings:
       padding: How "spectrogram" and "log_mel" extend the waveform by `fft_length / 2` at both
         ends: "reflect" (librosa up to 0.8) or "constant" (zeros, librosa from 0.9).
       mel_bins: Filters of "kaldi_fbank" and "log_mel", >= 1.
+      short_clips: What is done to clips shorter than the window: "tile": their sound is repeated;
+        "fill": their features are followed by the zeros of `time_steps`, which must be given.
       time_steps: The time axis is cut, or filled with zeros before it is normalised, to this
         length; None keeps what the window gives.
       normalization: "fixed": (x - mean) / deviation; "clip": the same with the clip's own mean
@@ -59,6 +62,7 @@ class AudioSettings:
     hop_length: int = 160
     padding: str = "reflect"
     mel_bins: int = 128
+    short_clips: str = "tile"
     time_steps: int | None = None
     normalization: str = "fixed"
     mean: float = 0.0
@@ -77,6 +81,14 @@ class AudioSettings:
         _require(self.padding in PADDINGS, self, "padding", f"one of {', '.join(PADDINGS)}")
         _require(self.mel_bins >= 1, self, "mel_bins", ">= 1")
         _require(self.time_steps is None or self.time_steps >= 1, self, "time_steps", ">= 1")
+        _require(
+            self.short_clips in SHORT_CLIPS, self, "short_clips", f"one of {', '.join(SHORT_CLIPS)}"
+        )
+        if self.short_clips == "fill" and self.time_steps is None:
+            raise ValueError(
+                "Short clips can be filled only to given `time_steps`. Received: "
+                "short_clips='fill', time_steps=None."
+            )
         _require(
             self.normalization in AUDIO_NORMALIZATIONS,
             self, "normalization", f"one of {', '.join(AUDIO_NORMALIZATIONS)}",
@@ -97,6 +109,11 @@ class AudioSettings:
     def is_centred(self) -> bool:
         """Whether windows are centred on the samples 0, hop, 2 hop, ..., over padded sound."""
         return self.features in ("spectrogram", "log_mel")
+
+    @property
+    def least_samples(self) -> int:
+        """Samples that one time step needs."""
+        return self.fft_length // 2 + 1 if self.is_centred else self.window_length
 
     def num_steps(self, num_samples: int) -> int:
         """Returns the time steps of a waveform, before `time_steps` cuts or fills them."""
@@ -198,7 +215,8 @@ class ClipSettings:
 
     Args:
       window_s: Seconds of a clip the model gets, > 0; all modalities are cut from the same
-        window. Of shorter clips the sound is tiled and the frames are spread over their length.
+        window. Of shorter clips the frames are spread over their length; for the sound see
+        `AudioSettings.short_clips`.
       window: Which part of a longer clip: "random": anywhere in training, the middle in
         evaluation; "start": always the first.
       modalities: What is stored and given to the model, of `MODALITIES`, each once.
@@ -225,9 +243,7 @@ class ClipSettings:
             bool(self.modalities) and known and len(set(self.modalities)) == len(self.modalities),
             self, "modalities", f"different ones of {', '.join(MODALITIES)}",
         )  # fmt: skip
-        least = (
-            self.audio.fft_length // 2 + 1 if self.audio.is_centred else self.audio.window_length
-        )
+        least = self.audio.least_samples
         if "audio" in self.modalities and self.window_samples < least:
             raise ValueError(
                 f"The window must hold at least {least} samples of sound. Received: "

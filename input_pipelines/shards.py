@@ -1,5 +1,6 @@
 """Which clips go into which shard, and what became of them: the unit of work of `prepare`."""
 
+import collections
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
@@ -33,22 +34,28 @@ class ShardReport:
     Args:
       shard: None where no clip could be read, and no file was written.
       class_counts: Clips of each class by name.
+      duration_counts: Clips of each length, seconds with two decimals.
       skipped: Clips left out: `clip_id`, `split`, `reason`.
       problems: Clips that are damaged but kept: `clip_id`, `reason`.
+      skipped_media: State of the files of each clip left out, by its name: where they change, the
+        clip is worth another try.
     """
 
     shard: Shard | None
     class_counts: dict[str, int]
+    duration_counts: dict[str, int]
     skipped: tuple[dict[str, str], ...]
     problems: tuple[dict[str, str], ...]
+    skipped_media: dict[str, str]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ShardReport":
         """Returns what `dataclasses.asdict` was given."""
-        shard = values["shard"] and Shard(**values["shard"])
-        return cls(
-            shard, values["class_counts"], tuple(values["skipped"]), tuple(values["problems"])
-        )
+        values = dict(values)
+        values["shard"] = values["shard"] and Shard(**values["shard"])
+        for name in ("skipped", "problems"):
+            values[name] = tuple(values[name])
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +96,8 @@ def write(job: Job, planned: PlannedShard, outcomes: Iterator[Outcome]) -> Shard
       planned: The shard.
       outcomes: Those of its clips, in their order; further ones are left where they are.
     """
-    skipped, problems, counts = [], [], {}
+    skipped, problems, skipped_media = [], [], {}
+    labels, durations = collections.Counter(), collections.Counter()
     label_index = {name: index for index, name in enumerate(job.class_names)}
     with records.write_shard(job.output_dir, planned.name) as writer:
         for clip in planned.clips:
@@ -99,6 +107,7 @@ def write(job: Job, planned: PlannedShard, outcomes: Iterator[Outcome]) -> Shard
                 skipped.append(
                     {"clip_id": clip.clip_id, "split": clip.split, "reason": outcome.reason}
                 )
+                skipped_media[clip.clip_id] = _media_state(clip)
                 continue
             if outcome.decoded.problems:
                 reason = "; ".join(outcome.decoded.problems)
@@ -106,15 +115,27 @@ def write(job: Job, planned: PlannedShard, outcomes: Iterator[Outcome]) -> Shard
                 problems.append({"clip_id": clip.clip_id, "reason": reason})
             index = label_index[clip.label]
             writer.write(records.encode_example(clip, index, outcome.decoded, job.settings))
-            counts[clip.label] = counts.get(clip.label, 0) + 1
-    report = ShardReport(writer.shard, counts, tuple(skipped), tuple(problems))
+            labels[clip.label] += 1
+            durations[f"{outcome.decoded.duration_s:.2f}"] += 1
+    report = ShardReport(
+        writer.shard,
+        dict(labels),
+        dict(durations),
+        tuple(skipped),
+        tuple(problems),
+        skipped_media,
+    )
     files.make_folder(files.join(job.output_dir, PROGRESS_FOLDER))
     files.write_text(report_path(job, planned), json.dumps(dataclasses.asdict(report)))
     return report
 
 
 def finished_report(job: Job, planned: PlannedShard) -> ShardReport | None:
-    """Returns the report of a shard that an earlier run finished, or None."""
+    """Returns the report of a shard that an earlier run finished, or None.
+
+    A shard is not finished whose file is gone, or of which a clip was left out whose media are no
+    longer what they were.
+    """
     path = report_path(job, planned)
     if not files.is_file(path):
         return None
@@ -123,15 +144,20 @@ def finished_report(job: Job, planned: PlannedShard) -> ShardReport | None:
         file = files.join(job.output_dir, report.shard.file)
         if not files.is_file(file) or files.size(file) != report.shard.num_bytes:
             return None
+    if any(
+        _media_state(clip) != report.skipped_media[clip.clip_id]
+        for clip in planned.clips
+        if clip.clip_id in report.skipped_media
+    ):
+        return None
     return report
-
-
-def forget(job: Job, planned: PlannedShard) -> None:
-    """Removes a shard and its report."""
-    files.remove(report_path(job, planned))
-    files.remove(files.join(job.output_dir, planned.name))
 
 
 def report_path(job: Job, planned: PlannedShard) -> str:
     """Returns where the report of a shard is."""
     return files.join(job.output_dir, PROGRESS_FOLDER, f"{planned.name}.json")
+
+
+def _media_state(clip: Clip) -> str:
+    paths = (clip.path, clip.audio_path, clip.flow_x_path, clip.flow_y_path)
+    return "; ".join(files.state(path) for path in paths if path)

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 
-from input_pipelines import clips, files, shard_reader
-from input_pipelines.index import Index, Statistics, read_index, write_index
+from input_pipelines import clips, files
+from input_pipelines.index import Index, Statistics, read_index, shard_paths, write_index
+from input_pipelines.progress import progress_bar
 from input_pipelines.settings import ClipSettings
 
 SPLIT = "train"
@@ -44,10 +44,10 @@ class Moments:
         self.mean = self.mean + distance * (count / total)
         self.count = total
 
-    def statistics(self) -> Statistics:
+    def statistics(self, num_clips: int) -> Statistics:
         """Returns mean and standard deviation, of the population."""
         deviation = np.sqrt(np.atleast_1d(self.squares) / self.count)
-        return Statistics(_rounded(np.atleast_1d(self.mean)), _rounded(deviation))
+        return Statistics(_rounded(np.atleast_1d(self.mean)), _rounded(deviation), num_clips)
 
 
 def measure(
@@ -57,11 +57,12 @@ def measure(
 
     What is measured is what evaluation sees before it is normalised: of sound all elements of the
     features together, of pictures each of red, green and blue in [0, 1]. The same records give the
-    same numbers. What has been measured before stays: models may have been trained with it.
+    same numbers. What has been measured before stays, for models may have been trained with it,
+    unless it was measured over fewer clips.
 
     Args:
       records_dir: Folder that `preparation.prepare` wrote.
-      limit_clips: Clips to measure, evenly spread over the split, >= 0; 0: all.
+      limit_clips: Clips to measure, of all shards alike, >= 0; 0: all.
       progress: Whether to show a progress bar.
 
     Returns:
@@ -69,28 +70,35 @@ def measure(
 
     Raises:
       FileNotFoundError: where the index or a shard is missing.
-      ValueError: where `limit_clips` is below 0, there are no training clips, a shard is damaged,
-        or an input is constant or not finite.
+      ValueError: where `limit_clips` is below 0, there are no training clips, a shard has been
+        cut, or an input is constant or not finite.
     """
     if limit_clips < 0:
         raise ValueError(f"`limit_clips` must be >= 0. Received: limit_clips={limit_clips}.")
     index = read_index(records_dir)
-    wanted = [name for name in index.settings.modalities if name in MEASURED]
-    wanted = [name for name in wanted if name not in index.statistics]
+    num_clips = index.splits[SPLIT].num_clips if SPLIT in index.splits else 0
+    count = min(limit_clips or num_clips, num_clips)
+    before = index.statistics
+    wanted = [
+        name
+        for name in index.settings.modalities
+        if name in MEASURED and (name not in before or before[name].num_clips < count)
+    ]
     if not wanted:
         return index, False
-    num_clips = index.splits[SPLIT].num_clips if SPLIT in index.splits else 0
     if not num_clips:
         raise ValueError(
             f"There must be clips of the train split to measure. Received: records_dir="
             f"{str(records_dir)!r} with {', '.join(index.splits) or 'nothing'}."
         )
     found = {name: Moments() for name in wanted}
-    dataset, count = _moments_of_clips(records_dir, index, wanted, limit_clips or num_clips)
-    for parts in tqdm.tqdm(dataset, "measure", count, unit="clip", disable=not progress):
-        for name, part in parts.items():
-            found[name].add(*(value.numpy() for value in part))
-    statistics = {name: moments.statistics() for name, moments in found.items()}
+    dataset = _moments_of_clips(records_dir, index, wanted, count)
+    with progress_bar("measure", count, show=progress) as bar:
+        for parts in dataset:
+            for name, part in parts.items():
+                found[name].add(*(value.numpy() for value in part))
+            bar.update()
+    statistics = {name: moments.statistics(count) for name, moments in found.items()}
     for name, values in statistics.items():
         _check(name, values)
     index = dataclasses.replace(index, statistics=index.statistics | statistics)
@@ -100,24 +108,24 @@ def measure(
 
 
 def _moments_of_clips(
-    records_dir: files.Path, index: Index, names: list[str], limit_clips: int
-) -> tuple[tf.data.Dataset, int]:
-    """Returns count, mean and squares of each input of each clip, and the number of clips."""
+    records_dir: files.Path, index: Index, names: list[str], count: int
+) -> tf.data.Dataset:
+    """Returns count, mean and squares of each input of `count` clips."""
     split = index.splits[SPLIT]
-    count = min(limit_clips, split.num_clips)
-    positions = [number * split.num_clips // count for number in range(count)]
+    # The first clips of every shard: shards are cut by hash, so that no place in one is special.
+    ends = np.cumsum([0, *(shard.num_clips for shard in split.shards)]) * count // split.num_clips
+    paths = shard_paths(records_dir, split)
+    dataset = tf.data.Dataset.from_tensor_slices((paths, np.diff(ends)))
+    dataset = dataset.flat_map(lambda path, wanted: tf.data.TFRecordDataset(path).take(wanted))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     load = clips.Loader(_not_normalised(index.settings), seed=0, training=False)
-
-    def read():
-        return shard_reader.read_records(records_dir, split.shards, positions)
 
     def measure_clip(serialized):
         inputs, _ = load(tf.constant(0, tf.int64), serialized)
         return {name: _moments(inputs[name], name) for name in names}
 
-    dataset = tf.data.Dataset.from_generator(read, output_signature=tf.TensorSpec([], tf.string))
     dataset = dataset.map(measure_clip, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.prefetch(tf.data.AUTOTUNE), count
+    return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 def _not_normalised(settings: ClipSettings) -> ClipSettings:

@@ -254,7 +254,7 @@ def write_dataset(
     Args:
       output_dir: Absent, empty, or a dataset written before.
       settings: What the dataset holds.
-      num_workers: Processes that draw and encode, >= 1; 1 works in this process. Default: one a
+      num_workers: Processes that draw and encode; 0 and 1: this one alone. Default: one a
         core.
       progress: Whether to show a progress bar.
 
@@ -266,8 +266,8 @@ def write_dataset(
     """
     if num_workers is None:
         num_workers = len(os.sched_getaffinity(0))
-    if num_workers < 1:
-        raise ValueError(f"`num_workers` must be >= 1. Received: num_workers={num_workers!r}.")
+    if num_workers < 0:
+        raise ValueError(f"`num_workers` must be >= 0. Received: num_workers={num_workers!r}.")
     output_dir = pathlib.Path(os.path.abspath(output_dir))
     if _is_finished(output_dir, settings):
         logging.info("%s is already written.", output_dir)
@@ -309,7 +309,7 @@ def _write_clips(
 def _map_in_processes(
     write: Callable[[tuple[str, int]], dict], items: list[tuple[str, int]], num_workers: int
 ) -> Iterator[dict]:
-    if num_workers == 1:
+    if num_workers <= 1:
         yield from map(write, items)
         return
     # Not "fork": the caller may have started TensorFlow's threads.

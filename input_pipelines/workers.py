@@ -56,13 +56,13 @@ def decode_in_order(
       clips: What to decode.
       settings: How.
       limits: What no clip may exceed.
-      num_workers: Processes, >= 1; 1 is this one.
+      num_workers: Processes; 0: none but this one, which a clip may then take along.
 
     Yields:
       The outcome of every clip, in their order.
     """
     num_workers = min(num_workers, len(clips))
-    if num_workers <= 1:
+    if num_workers == 0:
         for clip in clips:
             yield decode_clip(clip, settings, limits)
         return

@@ -27,11 +27,11 @@ def run(settings: ExportSettings) -> None:
     """Exports a run's best model with the front ends of its records."""
     folder = RunFolder(pathlib.Path(settings.run_dir))
     index = read_index(folder.read_config()["records_dir"])
-    settings = index.input_settings
-    if set(settings.modalities) != {"audio", "visual"}:
+    clip_settings = index.input_settings
+    if set(clip_settings.modalities) != {"audio", "visual"}:
         raise ValueError(
             "A server answers sound and pictures; the run must have been trained on both and "
-            f"nothing else. Received: modalities={list(settings.modalities)}."
+            f"nothing else. Received: modalities={list(clip_settings.modalities)}."
         )
     output_dir = pathlib.Path(settings.output_dir)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def run(settings: ExportSettings) -> None:
         folder.load_best(),
         output_dir,
         front_ends={
-            "audio": audio.front_end(settings),
-            "visual": video.front_end(settings),
+            "audio": audio.front_end(clip_settings),
+            "visual": video.front_end(clip_settings),
         },
         class_names=index.class_names,
     )

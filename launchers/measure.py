@@ -3,7 +3,8 @@
   python -m launchers.measure --records_dir=records/mine
 
 They are written into the records' index: records made with --audio_normalization=dataset or
---frame_normalization=dataset are normalised by them. A second run changes nothing.
+--frame_normalization=dataset are normalised by them. A second run changes nothing, but
+replaces what was measured over fewer clips (--limit_clips).
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ class MeasureSettings(LauncherSettings):
     """Settings of `measure`."""
 
     records_dir: str = setting(dataclasses.MISSING, "Folder that `prepare` wrote.")
-    limit_clips: int = not_negative(0, "Clips to measure, evenly spread; 0: all.")
+    limit_clips: int = not_negative(0, "Clips to measure, of all shards alike; 0: all.")
 
 
 def run(settings: MeasureSettings) -> Index:
@@ -28,7 +29,7 @@ def run(settings: MeasureSettings) -> Index:
     if not index.statistics:
         print("These records have neither sound nor pictures: there is nothing to measure.")
     elif not is_changed:
-        print("They were measured before and stay as they are; nothing was changed.")
+        print("They were measured before, over as many clips or more, and stay as they are.")
     return index
 
 
@@ -36,11 +37,12 @@ def describe(index: Index) -> str:
     """Returns a table of what was measured, and what makes use of it."""
     lines = []
     if index.statistics:
-        lines.append(f"{'input':<16}{'mean':>14}{'deviation':>14}")
+        lines.append(f"{'input':<16}{'mean':>14}{'deviation':>14}{'clips':>10}")
     for name, found in index.statistics.items():
         channels = ("",) if name == "audio" else (" red", " green", " blue")
         for channel, mean, deviation in zip(channels, found.mean, found.deviation, strict=True):
-            lines.append(f"{name + channel:<16}{mean:>14.7g}{deviation:>14.7g}")
+            numbers = f"{mean:>14.7g}{deviation:>14.7g}{found.num_clips:>10}"
+            lines.append(f"{name + channel:<16}{numbers}")
     for name, found in index.statistics.items():
         is_sound = name == "audio"
         own = index.settings.audio if is_sound else index.settings.video

@@ -9,6 +9,7 @@ from input_pipelines.settings import (
     FEATURES,
     MODALITIES,
     PADDINGS,
+    SHORT_CLIPS,
     SPACINGS,
     VIDEO_NORMALIZATIONS,
     WINDOWS,
@@ -43,64 +44,106 @@ class PrepareSettings(LauncherSettings):
     dataset_fold: int | None = positive(None, "Of ESC-50 (1 to 5) and UCF-101 (1 to 3); else none.")
     dataset_seed: int = not_negative(0, "Seed of the synthetic dataset's clips.")
     modalities: tuple[str, ...] = setting(
-        ("audio", "visual"), "What is stored and learned from, with commas.",
+        ClipSettings.modalities,
+        "What is stored and learned from, with commas.",
         rule=f"among {', '.join(MODALITIES)}",
         holds=lambda value: bool(value) and set(value) <= set(MODALITIES),
-    )  # fmt: skip
-    window_s: float = positive(3.0, "Seconds of a clip the model gets.")
+    )
+    window_s: float = positive(ClipSettings.window_s, "Seconds of a clip the model gets.")
     window_position: str = setting(
-        "random", "Where in a longer clip: anywhere (evaluation: the middle), or at its start.",
+        ClipSettings.window,
+        "Where in a longer clip: anywhere (evaluation: the middle), or at its start.",
         choices=WINDOWS,
-    )  # fmt: skip
-    sample_rate_hz: int = positive(16_000, "Samples of sound a second.")
-    features: str = setting("spectrogram", "What the model gets of the sound.", choices=FEATURES)
-    fft_length: int = positive(512, "Samples in one window of the spectrogram, even.")
-    hop_length: int = positive(160, "Samples between windows of the spectrogram.")
-    padding: str = setting("reflect", "Extension of the sound at both ends.", choices=PADDINGS)
-    mel_bins: int = positive(128, "Filters of mel features.")
+    )
+    sample_rate_hz: int = positive(AudioSettings.sample_rate_hz, "Samples of sound a second.")
+    features: str = setting(
+        AudioSettings.features, "What the model gets of the sound.", choices=FEATURES
+    )
+    fft_length: int = positive(
+        AudioSettings.fft_length, "Samples in one window of the spectrogram, even."
+    )
+    hop_length: int = positive(
+        AudioSettings.hop_length, "Samples between windows of the spectrogram."
+    )
+    padding: str = setting(
+        AudioSettings.padding, "Extension of the sound at both ends.", choices=PADDINGS
+    )
+    mel_bins: int = positive(AudioSettings.mel_bins, "Filters of mel features.")
+    short_clips: str = setting(
+        AudioSettings.short_clips,
+        "Sound of clips shorter than the window: repeated, or filled to --time_steps.",
+        choices=SHORT_CLIPS,
+    )
     time_steps: int | None = positive(None, "Length that features are cut or filled to.")
     audio_normalization: str = setting(
-        "fixed", "Of the features: by given numbers, the clip's own, or the dataset's.",
+        AudioSettings.normalization,
+        "Of the features: by given numbers, the clip's own, or the dataset's.",
         choices=AUDIO_NORMALIZATIONS,
-    )  # fmt: skip
-    audio_mean: float = setting(0.0, "Subtracted from the features.")
-    audio_deviation: float = positive(1.0, "The features are divided by this.")
-    num_masks: int = not_negative(1, "SpecAugment: masks along each axis.")
-    max_mask_bins: int = not_negative(0, "SpecAugment: widest mask of frequencies; 0: none.")
-    max_mask_steps: int = not_negative(0, "SpecAugment: widest mask of times; 0: none.")
-    frames_per_second: float = positive(4.0, "Frames stored a second.")
-    stored_short_side: int = positive(256, "Largest shorter side of a stored frame, pixels.")
-    jpeg_quality: int = positive(95, "Of the stored frames, 1 to 100.")
-    folder_frames_per_second: float = positive(25.0, "Of folders of frames without sound.")
-    num_frames: int = positive(3, "Frames the model gets.")
+    )
+    audio_mean: float = setting(AudioSettings.mean, "Subtracted from the features.")
+    audio_deviation: float = positive(AudioSettings.deviation, "The features are divided by this.")
+    num_masks: int = not_negative(AudioSettings.num_masks, "SpecAugment: masks along each axis.")
+    max_mask_bins: int = not_negative(
+        AudioSettings.max_mask_bins, "SpecAugment: widest mask of frequencies; 0: none."
+    )
+    max_mask_steps: int = not_negative(
+        AudioSettings.max_mask_steps, "SpecAugment: widest mask of times; 0: none."
+    )
+    frames_per_second: float = positive(VideoSettings.frames_per_second, "Frames stored a second.")
+    stored_short_side: int = positive(
+        VideoSettings.stored_short_side, "Largest shorter side of a stored frame, pixels."
+    )
+    jpeg_quality: int = positive(VideoSettings.jpeg_quality, "Of the stored frames, 1 to 100.")
+    folder_frames_per_second: float = positive(
+        VideoSettings.folder_frames_per_second, "Of folders of frames without sound."
+    )
+    num_frames: int = positive(VideoSettings.num_frames, "Frames the model gets.")
     frame_spacing: str = setting(
-        "even", "Times of the frames: even, or in training random in each part of the window.",
+        VideoSettings.spacing,
+        "Times of the frames: even, or in training random in each part of the window.",
         choices=SPACINGS,
-    )  # fmt: skip
-    frame_height: int = positive(224, "Of the frames the model gets, pixels.")
-    frame_width: int = positive(224, "Of the frames the model gets, pixels.")
-    crop_min_area: float = positive(0.08, "Least share of a frame in a training crop; 1: no crops.")
-    flip: bool = setting(True, "Whether training mirrors half of the clips.")
-    augment_each_frame: bool = setting(False, "Whether every frame has its own crop and flip.")
-    hue_jitter: float = not_negative(0.0, "Training turns hues by up to so many radians.")
-    saturation_jitter: float = fraction(0.0, "Training scales saturation by 1 - this to 1 + this.")
-    value_jitter: float = fraction(0.0, "Training scales brightness by 1 - this to 1 + this.")
-    erase_area: float = fraction(0.0, "Training erases a square of this share of a frame.")
+    )
+    frame_height: int = positive(VideoSettings.height, "Of the frames the model gets, pixels.")
+    frame_width: int = positive(VideoSettings.width, "Of the frames the model gets, pixels.")
+    crop_min_area: float = positive(
+        VideoSettings.crop_min_area, "Least share of a frame in a training crop; 1: no crops."
+    )
+    flip: bool = setting(VideoSettings.flip, "Whether training mirrors half of the clips.")
+    augment_each_frame: bool = setting(
+        VideoSettings.augment_each_frame, "Whether training varies every frame by itself."
+    )
+    hue_jitter: float = not_negative(
+        VideoSettings.hue_jitter, "Training turns hues by up to so many radians."
+    )
+    saturation_jitter: float = fraction(
+        VideoSettings.saturation_jitter, "Training scales saturation by 1 - this to 1 + this."
+    )
+    value_jitter: float = fraction(
+        VideoSettings.value_jitter, "Training scales brightness by 1 - this to 1 + this."
+    )
+    erase_area: float = fraction(
+        VideoSettings.erase_area, "Training erases a square of this share of a frame."
+    )
     frame_normalization: str = setting(
-        "fixed", "Of the frames: by ImageNet's numbers, or the dataset's.",
+        VideoSettings.normalization,
+        "Of the frames: by ImageNet's numbers, or the dataset's.",
         choices=VIDEO_NORMALIZATIONS,
-    )  # fmt: skip
+    )
     validation_fraction: float = fraction(
         0.0, "Share of the training clips held out for validation where there is no such split."
     )
     max_bad_fraction: float = fraction(
         0.05, "Share of missing and unreadable clips above which the run fails."
     )
-    max_duration_s: float = positive(60.0, "Seconds kept of a longer clip.")
-    max_pixels: int = positive(7680 * 4320, "Files with larger pictures are left out.")
-    max_decode_s: float = positive(600.0, "Files that take longer to decode are left out.")
+    max_duration_s: float = positive(MediaLimits.max_duration_s, "Seconds kept of a longer clip.")
+    max_pixels: int = positive(MediaLimits.max_pixels, "Files with larger pictures are left out.")
+    max_decode_s: float = positive(
+        MediaLimits.max_decode_s, "Files that take longer to decode are left out."
+    )
     clips_per_shard: int = positive(64, "Clips in one file of records.")
-    num_workers: int | None = positive(None, "Processes; by default one a core.")
+    num_workers: int | None = not_negative(
+        None, "Processes that decode; by default one a core; 0: this one alone."
+    )
     runner: str = setting(
         "local", "Processes of this machine, or an Apache Beam pipeline.", choices=RUNNERS
     )
@@ -118,8 +161,16 @@ class PrepareSettings(LauncherSettings):
                 "Exactly one of --manifest and --dataset must be given. Received: "
                 f"manifest={self.manifest!r}, dataset={self.dataset!r}."
             )
-        if self.dataset is not None and self.data_dir is None:
-            raise ValueError("--dataset must come with --data_dir. Received: data_dir=None.")
+        if (self.dataset is None) != (self.data_dir is None):
+            raise ValueError(
+                "--data_dir must come with --dataset, and only with it. Received: "
+                f"dataset={self.dataset!r}, data_dir={self.data_dir!r}."
+            )
+        if self.dataset_fold is not None and self.dataset is None:
+            raise ValueError(
+                "--dataset_fold must come with --dataset. Received: "
+                f"dataset_fold={self.dataset_fold}, dataset=None."
+            )
         if self.beam_options and self.runner != "beam":
             raise ValueError(
                 f"Options of Beam need --runner=beam. Received: {' '.join(self.beam_options)}."
@@ -142,6 +193,7 @@ class PrepareSettings(LauncherSettings):
                 hop_length=self.hop_length,
                 padding=self.padding,
                 mel_bins=self.mel_bins,
+                short_clips=self.short_clips,
                 time_steps=self.time_steps,
                 normalization=self.audio_normalization,
                 mean=self.audio_mean,

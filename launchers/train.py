@@ -9,14 +9,13 @@ best epoch is chosen by accuracy on the validation split; without one the last e
 
 import dataclasses
 import math
-import os
 import pathlib
 
 import keras
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import dataset
+from input_pipelines import dataset, files
 from input_pipelines.index import Index, read_index
 from launchers import evaluate
 from launchers.networks import build_model
@@ -28,13 +27,14 @@ from launchers.training import TrainSettings
 def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split."""
     index = read_index(settings.records_dir)
+    _check_modalities(settings, index)
     strategy = _strategy(settings)
     folder = RunFolder(pathlib.Path(settings.output_dir))
     with folder.locked():
         # A folder may be moved, and may be named from anywhere.
         config = dataclasses.asdict(settings)
         del config["output_dir"]
-        config["records_dir"] = os.path.abspath(settings.records_dir)
+        config["records_dir"] = files.absolute(settings.records_dir)
         folder.keep_config(config)
         _train(settings, index, strategy, folder)
         for split in ("validation", "test"):
@@ -144,6 +144,24 @@ class _Recorder(keras.callbacks.Callback):
         for other in self._folder.checkpoints.glob("epoch-*.keras"):
             if other != checkpoint:
                 other.unlink()
+
+
+def _check_modalities(settings: TrainSettings, index: Index) -> None:
+    """Refuses, before a folder is made, what the records have no modality for."""
+    modalities = index.settings.modalities
+    if len(modalities) < 2:
+        rule = "Balancing needs records of at least two modalities (prepare --modalities)"
+    elif settings.remove_modality not in (None, *modalities):
+        rule = f"--remove_modality must be one of the records', {', '.join(modalities)}"
+    elif settings.audio_noise_snr_db is not None and "audio" not in modalities:
+        rule = "--audio_noise_snr_db needs records with sound"
+    else:
+        return
+    raise ValueError(
+        f"{rule}. Received: records_dir={settings.records_dir!r} of {', '.join(modalities)}, "
+        f"remove_modality={settings.remove_modality!r}, "
+        f"audio_noise_snr_db={settings.audio_noise_snr_db}."
+    )
 
 
 def _strategy(settings: TrainSettings) -> tf.distribute.Strategy:

@@ -30,7 +30,7 @@ from input_pipelines.datasets import layouts
 from input_pipelines.listing import Listing
 
 LIST = "meta/esc50.csv"
-COLUMNS = ("filename", "fold", "target", "category")
+COLUMNS = ("filename", "fold", "target", "category", "src_file")
 SUFFIXES = (".wav", ".flac", ".ogg")
 NUM_FOLDS = 5
 EXPECTED = f"{LIST} and audio/<name>.wav"
@@ -65,7 +65,8 @@ def list_clips(data_dir: files.Path, fold: int | None = None) -> Listing:
         split = "test" if int(row["fold"]) == fold else "train"
         path = sounds.get(stem)
         reason = "" if path else f"no audio/{stem} with {', '.join(SUFFIXES)}"
-        builder.add(place, stem, split, row["category"], {"path": path}, reason)
+        group = row["src_file"]
+        builder.add(place, stem, split, row["category"], {"path": path}, reason, group)
     return builder.build(class_names[target] for target in sorted(class_names))
 
 

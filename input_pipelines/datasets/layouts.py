@@ -159,7 +159,8 @@ class ListingBuilder:
         self._places: dict[str, str] = {}
 
     def add(self, place: str, clip_id: str, split: str, label: str,
-            paths: Mapping[str, str | None], reason: str = "") -> None:  # fmt: skip
+            paths: Mapping[str, str | None], reason: str = "",
+            group: str | None = None) -> None:  # fmt: skip
         """Adds a clip, or what is missing of it.
 
         Args:
@@ -169,6 +170,7 @@ class ListingBuilder:
           label: Of the clip.
           paths: The clip's paths by the names of `Clip`; None: it is not there.
           reason: Why the clip is missing; empty: it is there.
+          group: Of clips of one recording; None: the clip is one of its own.
 
         Raises:
           ValueError: where the clip has been added before.
@@ -182,7 +184,7 @@ class ListingBuilder:
         if reason:
             self._missing.append({"clip_id": clip_id, "split": split, "reason": reason})
         else:
-            self._clips.append(Clip(clip_id, split, label, **paths))
+            self._clips.append(Clip(clip_id, split, label, group=group, **paths))
 
     def repeats(self, place: str, clip_id: str, split: str) -> bool:
         """Returns whether a clip has been added before, and if so notes this line as left out."""

@@ -81,7 +81,9 @@ def list_clips(data_dir: files.Path, fold: int | None = None) -> Listing:
         reason = f"no {' and no '.join(lacking)} of {clip_id}" if lacking else ""
         names = ("path", "flow_x_path", "flow_y_path")
         paths = dict(zip(names, found.values(), strict=True))
-        builder.add(place, clip_id, split, label, paths, reason)
+        # v_Archery_g08_c01: the first clip of the eighth recording.
+        group = clip_id.rpartition("_c")[0]
+        builder.add(place, clip_id, split, label, paths, reason, group)
     return builder.build(class_names)
 
 

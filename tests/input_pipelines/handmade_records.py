@@ -1,5 +1,6 @@
 """Writes records whose sound, pictures and flow are known by numbers."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -20,7 +21,18 @@ SETTINGS = ClipSettings(
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One clip: `waveform` int16 `[S]`, `visual` and `flow` lists of uint8 `[H, W, 3]`."""
+    """One clip.
+
+    Args:
+      clip_id: Its name.
+      label: Its class; labels are numbered in alphabetical order.
+      waveform: int16 `[S]`.
+      visual: uint8 `[H, W, 3]` each.
+      flow: uint8 `[H, W, 3]` each.
+      duration_s: By default the sound's.
+      times_us: When the frames are shown, after the clip's start; by default ten a second.
+      start_s: Of the clip in its media.
+    """
 
     clip_id: str
     label: str
@@ -28,6 +40,8 @@ class Source:
     visual: list[np.ndarray] | None = None
     flow: list[np.ndarray] | None = None
     duration_s: float | None = None
+    times_us: list[int] | None = None
+    start_s: float = 0.0
 
 
 def write(folder, splits, settings=SETTINGS, shards=2, **changes):
@@ -46,7 +60,8 @@ def write(folder, splits, settings=SETTINGS, shards=2, **changes):
                 listed.append(writer.shard)
         labels = [source.label for source in sources]
         counts = {name: labels.count(name) for name in names}
-        found[split] = SplitIndex(len(sources), tuple(listed), counts)
+        lengths = collections.Counter(f"{_duration_s(s, settings):.2f}" for s in sources)
+        found[split] = SplitIndex(len(sources), tuple(listed), counts, dict(lengths))
     values = {
         "skipped": (), "problems": (), "clips_sha256": "0" * 64, "validation_fraction": 0.0,
         "clips_per_shard": 64, "limits": MediaLimits(),
@@ -57,16 +72,23 @@ def write(folder, splits, settings=SETTINGS, shards=2, **changes):
 
 
 def _encode(source, split, label, settings):
-    clip = Clip(source.clip_id, split, source.label, "/nowhere.mp4")
-    num_samples = 0 if source.waveform is None else len(source.waveform)
-    duration_s = source.duration_s or num_samples / settings.audio.sample_rate_hz
+    clip = Clip(source.clip_id, split, source.label, "/nowhere.mp4", start_s=source.start_s)
     decoded = DecodedClip(
-        duration_s, source.waveform, _frames(source.visual), _frames(source.flow), []
+        _duration_s(source, settings),
+        source.waveform,
+        _frames(source.visual, source.times_us),
+        _frames(source.flow, source.times_us),
+        [],
     )
     return records.encode_example(clip, label, decoded, settings)
 
 
-def _frames(pictures):
+def _duration_s(source, settings):
+    num_samples = 0 if source.waveform is None else len(source.waveform)
+    return source.duration_s or num_samples / settings.audio.sample_rate_hz
+
+
+def _frames(pictures, times_us):
     if pictures is None:
         return None
     # 4:4:4, as flow is stored.
@@ -74,5 +96,5 @@ def _frames(pictures):
         tf.io.encode_jpeg(picture, quality=100, chroma_downsampling=False).numpy()
         for picture in pictures
     ]
-    times_us = [round(1e5 * number) for number in range(len(pictures))]
+    times_us = times_us or [100_000 * number for number in range(len(pictures))]
     return DecodedFrames(encoded, times_us, *pictures[0].shape[:2], 10.0)

@@ -28,7 +28,7 @@ def data(tmp_path):
 def _prepare(data, output, **values):
     return preparation.prepare(
         data / "manifest.csv", data / output, SETTINGS, clips_per_shard=2, max_bad_fraction=0.2,
-        num_workers=1, progress=False, **values,
+        num_workers=0, progress=False, **values,
     )  # fmt: skip
 
 

@@ -6,91 +6,47 @@ import pytest
 import tensorflow as tf
 
 from input_pipelines import audio, dataset, video
-from input_pipelines.index import Index, Shard, SplitIndex, write_index
-from input_pipelines.settings import AudioSettings, ClipSettings, MediaLimits, VideoSettings
-
-SETTINGS = ClipSettings(
-    window_s=0.5,
-    audio=AudioSettings(sample_rate_hz=8000, fft_length=64, hop_length=200),
-    video=VideoSettings(num_frames=2, height=8, width=8, crop_min_area=0.3),
-)
+from input_pipelines.settings import VideoSettings
+from tests.input_pipelines import handmade_records
+from tests.input_pipelines.handmade_records import SETTINGS, Source
 
 
-def _feature(value):
-    if isinstance(value, bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-
-def _record(clip_id, label, waveform, frames, timestamps_us):
-    jpegs = [tf.io.encode_jpeg(frame, quality=100).numpy() for frame in frames]
-    context = {
-        "clip/media_id": _feature(clip_id.encode()),
-        "clip/label/string": _feature(b"abc"[label : label + 1]),
-        "clip/label/index": _feature(label),
-        "clip/start/timestamp": _feature(0),
-        "clip/end/timestamp": _feature(len(waveform) * 125),
-        "WAVEFORM/pcm16": _feature(np.asarray(waveform).astype("<i2").tobytes()),
-    }
-    lists = {"image/encoded": jpegs, "image/timestamp": timestamps_us}
-    return tf.train.SequenceExample(
-        context=tf.train.Features(feature=context),
-        feature_lists=tf.train.FeatureLists(
-            feature_list={
-                name: tf.train.FeatureList(feature=[_feature(value) for value in values])
-                for name, values in lists.items()
-            }
-        ),
-    ).SerializeToString()
-
-
-def _timed_clip(number, duration_s, frames_per_second=8, rate=8000):
+def _timed_clip(number, duration_s, frames_per_second=8, rate=8000, start_s=0.0):
     """A clip that shows and sounds its time: grey level and sample value grow with it."""
     num_samples = round(duration_s * rate)
     waveform = np.arange(num_samples) * 32_000 // (4 * rate)
     times_s = np.arange(round(duration_s * frames_per_second)) / frames_per_second
-    frames = [np.full([16, 24, 3], round(60 * time_s), np.uint8) for time_s in times_s]
-    timestamps_us = [round(time_s * 1e6) for time_s in times_s]
-    return _record(f"clip{number}", number % 3, waveform, frames, timestamps_us)
+    return Source(
+        f"clip{number}",
+        "abc"[number % 3],
+        waveform.astype(np.int16),
+        [np.full([16, 24, 3], round(60 * time_s), np.uint8) for time_s in times_s],
+        times_us=[round(time_s * 1e6) for time_s in times_s],
+        start_s=start_s,
+    )
 
 
 def _random_clip(number):
-    """Every clip its own frequency and its own pictures."""
+    """Every clip its own frequency and its own pictures, 0.75 s."""
     random = np.random.default_rng(number)
     # Bin 2 (number + 1) of the spectrogram; the noise tells windows apart.
     waveform = 9000 * np.sin(np.arange(6000) * 2 * np.pi * (2 + 2 * number) / 64)
     waveform += random.normal(size=6000) * 500
-    frames = random.integers(0, 255, [4, 16, 24, 3]).astype(np.uint8)
-    return _record(f"clip{number}", number % 3, waveform, frames, [0, 200_000, 400_000, 600_000])
-
-
-def _write(folder, splits, settings=SETTINGS, shards=3):
-    folder.mkdir(exist_ok=True)
-    index = {}
-    for split, examples in splits.items():
-        parts = [part.tolist() for part in np.array_split(np.arange(len(examples)), shards)]
-        listed = []
-        for number, part in enumerate(parts):
-            file = f"{split}-{number:05d}-of-{shards:05d}.tfrecord"
-            with tf.io.TFRecordWriter(str(folder / file)) as writer:
-                for position in part:
-                    writer.write(examples[position])
-            listed.append(Shard(file, len(part), (folder / file).stat().st_size, ""))
-        index[split] = SplitIndex(len(examples), tuple(listed), {})
-    write_index(
-        folder,
-        Index(("a", "b", "c"), settings, index, (), (), "0" * 64, 0.0, 64, MediaLimits()),
+    return Source(
+        f"clip{number}",
+        "abc"[number % 3],
+        waveform.astype(np.int16),
+        list(random.integers(0, 255, [4, 16, 24, 3]).astype(np.uint8)),
+        times_us=[0, 200_000, 400_000, 600_000],
     )
-    return folder
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """11 training clips of 0.75 s, 7 of test: random windows of 0.5 s."""
     examples = [_random_clip(number) for number in range(11)]
-    return _write(
-        tmp_path_factory.mktemp("clips"), {"train": examples, "test": examples[:7], "empty": []}
-    )
+    splits = {"train": examples, "test": examples[:7], "empty": []}
+    return handmade_records.write(tmp_path_factory.mktemp("clips"), splits, shards=3)
 
 
 def _flat(element):
@@ -121,7 +77,8 @@ def test_sound_and_frames_come_from_the_same_window(tmp_path):
     settings = dataclasses.replace(
         SETTINGS, video=VideoSettings(num_frames=1, height=8, width=8, crop_min_area=0.3)
     )
-    folder = _write(tmp_path, {"train": [_timed_clip(i, 4.0) for i in range(6)]}, settings)
+    examples = [_timed_clip(number, 4.0) for number in range(6)]
+    folder = handmade_records.write(tmp_path, {"train": examples}, settings, shards=3)
     data = dataset.train_dataset(folder, 6, seed=3)
     heard, seen = [], []
     for inputs, _ in data.dataset.take(8):
@@ -135,7 +92,9 @@ def test_sound_and_frames_come_from_the_same_window(tmp_path):
 
 
 def test_evaluation_takes_the_middle_and_frames_at_its_quarters(tmp_path):
-    folder = _write(tmp_path, {"test": [_timed_clip(0, 3.0)]}, shards=1)
+    # The frames' times are stored from the beginning of the media, not of the clip.
+    example = _timed_clip(0, 3.0, start_s=7.25)
+    folder = handmade_records.write(tmp_path, {"test": [example]}, shards=1)
     (example,) = dataset.read_clips(folder, "test", 5)
     start = 10_000
     np.testing.assert_allclose(
@@ -146,17 +105,39 @@ def test_evaluation_takes_the_middle_and_frames_at_its_quarters(tmp_path):
 
 
 def test_short_clips_are_tiled_and_their_frames_spread(tmp_path):
-    folder = _write(tmp_path, {"test": [_timed_clip(0, 0.25, 16)]}, shards=1)
+    folder = handmade_records.write(tmp_path, {"test": [_timed_clip(0, 0.25, 16)]}, shards=1)
     (example,) = dataset.read_clips(folder, "test", 1)
     np.testing.assert_array_equal(example.waveform[:2000], example.waveform[2000:])
     np.testing.assert_allclose(example.waveform[:2000] * 32_768, np.arange(2000), atol=1e-3)
     np.testing.assert_allclose(example.frames[:, 0, 0, 0], [60 * 0.0625, 60 * 0.1875], atol=1.5)
 
 
+def test_short_clips_are_filled_after_their_own_features(tmp_path):
+    sound = dataclasses.replace(
+        SETTINGS.audio, short_clips="fill", time_steps=21, mean=-2.0, deviation=0.5
+    )
+    settings = dataclasses.replace(SETTINGS, audio=sound)
+    examples = [_timed_clip(0, 0.25, 16), _timed_clip(1, 0.75), _timed_clip(2, 0.001, 2000)]
+    folder = handmade_records.write(tmp_path, {"test": examples}, settings)
+    inputs, _, _ = next(iter(dataset.eval_dataset(folder, "test", 3).dataset))
+    assert inputs["audio"].shape == (3, 33, 21, 1)
+    plain = dataclasses.replace(sound, short_clips="tile", time_steps=None)
+    own = audio.features(examples[0].waveform / np.float32(32_768), plain)
+    # 1 + 2000 // 200 steps of sound; the others are (0 - mean) / deviation.
+    np.testing.assert_allclose(inputs["audio"][0, :, :11], own, atol=1e-5)
+    np.testing.assert_array_equal(inputs["audio"][0, :, 11:], np.full([33, 10, 1], 4.0))
+    # 1 ms is less than one transform needs, and becomes one step.
+    np.testing.assert_array_equal(inputs["audio"][2, :, 1:], np.full([33, 20, 1], 4.0))
+    short, long, tiny = dataset.read_clips(folder, "test", 3)
+    np.testing.assert_array_equal(short.waveform * 32_768, examples[0].waveform)
+    np.testing.assert_array_equal(long.waveform * 32_768, examples[1].waveform[1000:5000])
+    assert np.isfinite(tiny.inputs["audio"]).all()
+
+
 def test_frames_past_the_last_are_held(tmp_path):
     frames = [np.full([16, 16, 3], level, np.uint8) for level in (50, 200)]
-    record = _record("still", 0, np.ones(4000), frames, [0, 60_000])
-    folder = _write(tmp_path, {"test": [record]}, shards=1)
+    record = Source("still", "a", np.ones(4000, np.int16), frames, times_us=[0, 60_000])
+    folder = handmade_records.write(tmp_path, {"test": [record]}, shards=1)
     (example,) = dataset.read_clips(folder, "test", 1)
     np.testing.assert_allclose(example.frames[:, 0, 0, 0], [200, 200], atol=1)
 
@@ -213,7 +194,7 @@ def test_every_epoch_is_a_permutation_without_the_remainder(clips):
 
 
 def test_augmentation_differs_between_clips_and_epochs(tmp_path):
-    folder = _write(tmp_path, {"train": [_random_clip(3)] * 4}, shards=1)
+    folder = handmade_records.write(tmp_path, {"train": [_random_clip(3)] * 4}, shards=1)
     batches = list(dataset.train_dataset(folder, 4, seed=0).dataset.take(2))
     for name in ("audio", "visual"):
         rows = np.concatenate([inputs[name] for inputs, _ in batches]).reshape(8, -1)
@@ -281,18 +262,30 @@ def test_bad_arguments_are_named(clips, arguments, message):
 
 
 def test_lost_records_are_an_error(tmp_path):
-    folder = _write(tmp_path, {"train": [_random_clip(number) for number in range(5)]}, shards=2)
+    examples = [_random_clip(number) for number in range(5)]
+    folder = handmade_records.write(tmp_path, {"train": examples}, shards=2)
+    datasets = [
+        dataset.train_dataset(folder, 5, seed=0).dataset,
+        dataset.eval_dataset(folder, "train", 5).dataset,
+    ]
     shard = folder / "train-00001-of-00002.tfrecord"
+    first = next(iter(tf.data.TFRecordDataset(str(shard))))
     with tf.io.TFRecordWriter(str(shard)) as writer:
-        writer.write(_random_clip(0))
-    for data in (
-        dataset.train_dataset(folder, 5, seed=0),
-        dataset.eval_dataset(folder, "train", 5),
-    ):
+        writer.write(first.numpy())
+    # They began with whole files.
+    for data in datasets:
         with pytest.raises(
             tf.errors.FailedPreconditionError, match="5 elements but contained only 4"
         ):
-            list(data.dataset.take(2))
+            list(data.take(2))
+    size = shard.stat().st_size
+    for open_dataset in (
+        lambda: dataset.train_dataset(folder, 2, seed=0),
+        lambda: dataset.eval_dataset(folder, "train", 2),
+        lambda: dataset.read_clips(folder, "train", 2),
+    ):
+        with pytest.raises(ValueError, match=f"Received: shard=.*train-00001.* {size} bytes"):
+            open_dataset()
     shard.unlink()
     with pytest.raises(FileNotFoundError, match="Received: shard=.*train-00001"):
         dataset.train_dataset(folder, 2, seed=0)

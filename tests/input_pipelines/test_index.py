@@ -19,14 +19,14 @@ SHARD = Shard("train-0", 2, 99, "ab")
 INDEX = Index(
     class_names=("bark", "miaou é"),
     settings=SETTINGS,
-    splits={"train": SplitIndex(4, (SHARD, SHARD), {"bark": 4})},
+    splits={"train": SplitIndex(4, (SHARD, SHARD), {"bark": 4}, {"2.00": 4})},
     skipped=({"clip_id": "x", "split": "train", "reason": "no sound"},),
     problems=({"clip_id": "y", "reason": "ends early"},),
     clips_sha256="00ff",
     validation_fraction=0.1,
     clips_per_shard=2,
     limits=MediaLimits(),
-    statistics={"audio": Statistics((-5.0,), (2.0,))},
+    statistics={"audio": Statistics((-5.0,), (2.0,), 4)},
 )
 
 
@@ -60,8 +60,8 @@ def test_measured_statistics_stand_in_for_the_dataset_s():
     with pytest.raises(ValueError, match="launchers.measure .*Received: .* modality='visual'"):
         _ = dataclasses.replace(INDEX, settings=wanted).input_settings
     found = {
-        "audio": Statistics((-5.0,), (2.0,)),
-        "visual": Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
+        "audio": Statistics((-5.0,), (2.0,), 4),
+        "visual": Statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 3),
     }
     settings = dataclasses.replace(INDEX, settings=wanted, statistics=found).input_settings
     assert (settings.audio.normalization, settings.audio.mean, settings.audio.deviation) == (

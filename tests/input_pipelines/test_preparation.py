@@ -1,7 +1,10 @@
+import dataclasses
 import fcntl
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -50,7 +53,7 @@ def _spoil(data, *names):
 
 
 def _prepare(data, output="records", **values):
-    values = {"num_workers": 1, "progress": False, "clips_per_shard": 2} | values
+    values = {"num_workers": 0, "progress": False, "clips_per_shard": 2} | values
     settings = values.pop("settings", SETTINGS)
     return preparation.prepare(data / "manifest.csv", data / output, settings, **values)
 
@@ -92,7 +95,7 @@ def test_records_hold_every_clip_once_in_the_order_of_hashes(data):
 
 def test_any_number_of_workers_gives_the_same_bytes(data):
     _spoil(data, "low1")
-    one = _prepare(data, "one", max_bad_fraction=0.1)
+    one = _prepare(data, "one", max_bad_fraction=0.1, num_workers=1)
     two = _prepare(data, "two", max_bad_fraction=0.1, num_workers=2)
     assert one == two and len(one.skipped) == 1
     assert _contents(data / "one") == _contents(data / "two")
@@ -120,38 +123,51 @@ def test_bad_clips_are_left_out_counted_and_named(data, caplog):
         (["low0", "low1", "low2"], ValueError, r"a class of the train split .* labels=\['low'\]"),
     ],
 )
-def test_failed_runs_leave_whole_shards_only_and_try_bad_clips_again(
-    data, clips_folder, spoiled, error, message
-):
+def test_failed_runs_go_on_and_try_mended_clips_again(data, clips_folder, spoiled, error, message):
     _spoil(data, *spoiled)
     output = data / "records"
-    output.mkdir()
-    (output / "notes.txt").write_text("keep")
     fraction = 0.05 if error is RuntimeError else 0.5
     with pytest.raises(error, match=message) as raised:
         _prepare(data, max_bad_fraction=fraction)
     assert "the file is empty" in str(raised.value)
-    assert not (output / "index.json").exists()
-    whole = set(os.listdir(output)) - {"notes.txt", ".prepare"}
-    for name in whole:
-        assert len(list(tf.data.TFRecordDataset(str(output / name)))) == 2
+    assert not (output / "index.json").exists() and not list(output.glob("*.tmp"))
+    times = {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord")}
+    assert times
+    with pytest.raises(error, match=message):
+        _prepare(data, max_bad_fraction=fraction)
+    # Nothing has changed, so nothing was decoded again.
+    assert {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord")} == times
     for name in spoiled:
         (data / f"{name}.mp4").write_bytes((clips_folder / f"{name}.mp4").read_bytes())
     index = _prepare(data)
     assert not index.skipped and sum(split.num_clips for split in index.splits.values()) == 10
     _prepare(data, "uninterrupted")
-    (output / "notes.txt").unlink()
     assert _contents(output) == _contents(data / "uninterrupted")
 
 
-def test_runs_that_can_read_nothing_leave_nothing(data):
-    _spoil(data, *(f"{label}{i}" for label in FREQUENCIES_HZ for i in range(5)))
-    with pytest.raises(RuntimeError, match="10 of 10 tried"):
-        _prepare(data, "deep/records")
-    assert not (data / "deep").exists()
+def test_a_run_with_too_many_bad_clips_may_go_on_with_a_higher_limit(data, monkeypatch):
+    _spoil(data, "low1")
+    with pytest.raises(RuntimeError, match="1 of 10 tried"):
+        _prepare(data)
+    monkeypatch.setattr("input_pipelines.workers.read_clip", None)
+    assert [skip["clip_id"] for skip in _prepare(data, max_bad_fraction=0.1).skipped] == ["low1"]
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+def test_missing_media_count_before_anything_is_decoded(data, monkeypatch):
+    clips = manifest.read_manifest(data / "manifest.csv")
+    gone = ({"clip_id": "gone", "split": "train", "reason": "no gone.mp4"},)
+    source = dataclasses.replace(clips, missing=gone)
+    arguments = {"num_workers": 0, "progress": False}
+    index = preparation.prepare(
+        source, data / "records", SETTINGS, max_bad_fraction=0.1, **arguments
+    )
+    assert index.skipped == gone
+    monkeypatch.setattr("input_pipelines.workers.read_clip", None)
+    with pytest.raises(RuntimeError, match=r"1 of 1 tried \(11 in all\).* gone \(no gone.mp4\)"):
+        preparation.prepare(source, data / "deep/other", SETTINGS, **arguments)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data, monkeypatch, num_workers):
     index = _prepare(data, "uninterrupted", num_workers=num_workers)
     write, written = shards.write, []
@@ -159,7 +175,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data, monkeypatch, nu
     def die_in_the_third(job, planned, outcomes):
         if len(written) == 2:
             # What a process leaves that is killed while it writes.
-            (data / "records" / f"{planned.name}.{os.getpid()}.tmp").write_bytes(b"half")
+            (data / "records" / f"{planned.name}.0a7f.tmp").write_bytes(b"half")
             raise KeyboardInterrupt
         written.append(planned.name)
         return write(job, planned, outcomes)
@@ -193,17 +209,48 @@ def test_finished_records_are_returned_or_refused(data):
     assert {path: path.stat().st_mtime_ns for path in (data / "records").iterdir()} == before
 
 
-def test_leftovers_of_a_broken_run_go_and_foreign_files_stay(data):
+def test_a_process_killed_in_the_middle_goes_on(data):
+    _prepare(data, "uninterrupted")
+    code = (
+        "import os, signal; from input_pipelines import preparation, shards; "
+        "from tests.input_pipelines.test_preparation import SETTINGS; write = shards.write; "
+        "shards.write = lambda job, planned, outcomes: ("
+        "os.kill(os.getpid(), signal.SIGKILL) if planned.name.startswith('test') "
+        "else write(job, planned, outcomes)); "
+        f"preparation.prepare({str(data / 'manifest.csv')!r}, {str(data / 'records')!r}, SETTINGS, "
+        "num_workers=0, clips_per_shard=2, progress=False)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = {path.name: path.stat().st_mtime_ns for path in (data / "records").glob("*.tfrecord")}
+    assert len(left) == 4
+    _prepare(data)
+    assert {name: (data / "records" / name).stat().st_mtime_ns for name in left} == left
+    assert _contents(data / "records") == _contents(data / "uninterrupted")
+
+
+def test_a_run_killed_after_its_index_is_finished(data):
+    index = _prepare(data)
+    progress = data / "records" / shards.PROGRESS_FOLDER
+    progress.mkdir()
+    (progress / "arguments.json").write_text("{}")
+    assert _prepare(data) == index and not progress.exists()
+
+
+def test_shards_of_nobody_are_refused_and_unfinished_files_go(data):
     output = data / "records"
     output.mkdir()
-    for name in ("train-00000-of-00003.tfrecord", "train-00007-of-00009.tfrecord",
-                 "test-00000-of-00001.tfrecord.77.tmp", "mine.tfrecord"):  # fmt: skip
-        (output / name).write_bytes(b"old")
+    (output / "train-00000-of-00003.tfrecord").write_bytes(b"old")
+    with pytest.raises(ValueError, match="no unfinished run; .*Received: .* train-00000-of-00003"):
+        _prepare(data)
+    assert (output / "train-00000-of-00003.tfrecord").read_bytes() == b"old"
+    (output / "train-00000-of-00003.tfrecord").unlink()
+    (output / "test-00000-of-00001.tfrecord.0a7f.tmp").write_bytes(b"half")
+    (output / "mine.tfrecord").write_bytes(b"mine")
     index = _prepare(data)
-    assert (output / "mine.tfrecord").read_bytes() == b"old"
-    shards = {shard.file for split in index.splits.values() for shard in split.shards}
-    assert set(os.listdir(output)) == {"mine.tfrecord", "index.json"} | shards
-    assert (output / "train-00000-of-00003.tfrecord").stat().st_size > 100
+    assert (output / "mine.tfrecord").read_bytes() == b"mine"
+    names = {shard.file for split in index.splits.values() for shard in split.shards}
+    assert set(os.listdir(output)) == {"mine.tfrecord", "index.json"} | names
 
 
 def test_validation_is_held_out_where_there_is_none(data):
@@ -245,7 +292,7 @@ def test_a_folder_in_use_is_refused(data):
     [
         {"validation_fraction": 1.0},
         {"max_bad_fraction": 1.5},
-        {"num_workers": 0},
+        {"num_workers": -1},
         {"clips_per_shard": 0},
         {"settings": {}},
     ],
@@ -266,7 +313,7 @@ def test_object_stores_work_like_folders(data):
     for path in [*data.glob("*.mp4"), data / "manifest.csv"]:
         with tf.io.gfile.GFile(f"{store}/{path.name}", "wb") as file:
             file.write(path.read_bytes())
-    arguments = {"num_workers": 1, "clips_per_shard": 2, "progress": False}
+    arguments = {"num_workers": 0, "clips_per_shard": 2, "progress": False}
     index = preparation.prepare(f"{store}/manifest.csv", f"{store}/out", SETTINGS, **arguments)
     assert index == expected == verify(f"{store}/out", progress=False)
     assert files.names_in(f"{store}/out") == sorted(_contents(data / "local"))

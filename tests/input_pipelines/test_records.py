@@ -58,7 +58,7 @@ def test_example_parses_with_the_exported_features():
     pcm = tf.io.decode_raw(context[records.WAVEFORM_PCM16], tf.int16)
     np.testing.assert_array_equal(pcm, DECODED.waveform)
     assert lists["image/encoded"].numpy().tolist() == [b"first", b"second"]
-    assert lists["image/timestamp"].numpy().tolist() == [40_000, 240_000]
+    assert lists["image/timestamp"].numpy().tolist() == [1_540_000, 1_740_000]
 
 
 def test_examples_hold_the_modalities_there_are():

@@ -65,15 +65,22 @@ def test_numbers_are_those_of_all_training_clips_at_once(folder):
 
 
 def test_a_second_run_changes_nothing(folder):
-    statistics.measure(folder, limit_clips=2, progress=False)
+    statistics.measure(folder, progress=False)
     text, changed = (folder / "index.json").read_bytes(), (folder / "index.json").stat().st_mtime_ns
-    index, is_changed = statistics.measure(folder, progress=False)
+    index, is_changed = statistics.measure(folder, limit_clips=3, progress=False)
     assert not is_changed and (folder / "index.json").read_bytes() == text
     assert (folder / "index.json").stat().st_mtime_ns == changed
-    # Clips 0 and 2 of five.
-    mean, deviation = expected([SOURCES[0], SOURCES[2]], WANTED)
+
+
+def test_a_fuller_measurement_replaces_one_of_few_clips(folder):
+    index, _ = statistics.measure(folder, limit_clips=2, progress=False)
+    # Of the two shards, of clips 0 to 2 and 3 to 4, the first clip each.
+    mean, deviation = expected([SOURCES[0], SOURCES[3]], WANTED)
     found = index.statistics["audio"]
     np.testing.assert_allclose([*found.mean, *found.deviation], [mean, deviation], rtol=1e-6)
+    assert found.num_clips == 2
+    index, is_changed = statistics.measure(folder, progress=False)
+    assert is_changed and index.statistics["audio"].num_clips == 5
 
 
 def test_large_means_lose_no_digits():
@@ -97,7 +104,7 @@ def test_prepare_returns_measured_records(tmp_path):
 
     def prepare():
         return preparation.prepare(
-            tmp_path / "m.csv", tmp_path / "r", settings, num_workers=1, progress=False
+            tmp_path / "m.csv", tmp_path / "r", settings, num_workers=0, progress=False
         )
 
     prepare()

@@ -22,7 +22,7 @@ def folder(tmp_path):
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
     settings = ClipSettings(window_s=0.2, video=VideoSettings(frames_per_second=10))
     output = tmp_path / "records"
-    preparation.prepare(tmp_path / "manifest.csv", output, settings, num_workers=1, progress=False)
+    preparation.prepare(tmp_path / "manifest.csv", output, settings, num_workers=0, progress=False)
     return output
 
 

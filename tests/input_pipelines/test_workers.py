@@ -39,7 +39,7 @@ def _lengths(outcomes):
     return [outcome.decoded and len(outcome.decoded.waveform) for outcome in outcomes]
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_outcomes_come_in_order(clips, num_workers):
     outcomes = workers.decode_in_order(clips, SETTINGS, MediaLimits(), num_workers)
     assert _lengths(outcomes) == [800 + 80 * index for index in range(12)]
@@ -47,18 +47,21 @@ def test_outcomes_come_in_order(clips, num_workers):
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("num_workers", "kind", "reason"),
     [
-        ("dies", "5.wav: the decoder ended its process (often: out of memory)"),
-        ("hangs", "5.wav: the decoder did not end within 4 s"),
+        (1, "dies", "5.wav: the decoder ended its process (often: out of memory)"),
+        (2, "dies", "5.wav: the decoder ended its process (often: out of memory)"),
+        (2, "hangs", "5.wav: the decoder did not end within 4 s"),
     ],
 )
-def test_a_clip_that_takes_its_process_along_costs_no_other(clips, monkeypatch, kind, reason):
+def test_a_clip_that_takes_its_process_along_costs_no_other(
+    clips, monkeypatch, num_workers, kind, reason
+):
     # Long enough for a process to start.
     monkeypatch.setattr(workers, "_GRACE_S", 3.5)
     clips[5] = dataclasses.replace(clips[5], label=_Bomb(kind))
     limits = MediaLimits(max_decode_s=0.5)
-    outcomes = list(workers.decode_in_order(clips, SETTINGS, limits, num_workers=2))
+    outcomes = list(workers.decode_in_order(clips, SETTINGS, limits, num_workers))
     assert outcomes[5].reason == reason
     assert _lengths(outcomes) == [None if i == 5 else 800 + 80 * i for i in range(12)]
     assert not multiprocessing.active_children()
@@ -69,7 +72,7 @@ def test_any_error_is_a_reason(clips, monkeypatch):
         raise ZeroDivisionError("by nought")
 
     monkeypatch.setattr(workers, "read_clip", fail)
-    (outcome,) = workers.decode_in_order(clips[:1], SETTINGS, MediaLimits(), 1)
+    (outcome,) = workers.decode_in_order(clips[:1], SETTINGS, MediaLimits(), 0)
     assert outcome == workers.Outcome(None, "0.wav: ZeroDivisionError: by nought")
 
 

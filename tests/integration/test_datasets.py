@@ -15,7 +15,7 @@ from tests.input_pipelines.datasets.imitations import write
 from tests.input_pipelines.media_files import tone, write_image, write_video, write_wav
 
 PRESETS = pathlib.Path(demo.__file__).parent / "presets"
-SMALL = {"frame_height": 24, "frame_width": 24, "num_workers": 1, "clips_per_shard": 4}
+SMALL = {"frame_height": 24, "frame_width": 24, "num_workers": 0, "clips_per_shard": 4}
 
 
 def _prepare(name, data_dir, output_dir, **values):

@@ -24,7 +24,7 @@ CLIP_ARGUMENTS = {
     "frame_width": 24,
     "stored_short_side": 32,
     "crop_min_area": 1.0,
-    "num_workers": 1,
+    "num_workers": 0,
 }
 
 

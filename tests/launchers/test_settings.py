@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
+import subprocess
+import sys
 
 import pytest
 from absl import flags
 
-from launchers import demo, evaluate, export, prepare, report
+from launchers import demo, evaluate, export, inspect, measure, prepare, report
 from launchers.settings import (
     LauncherSettings,
     define_flags,
@@ -22,6 +24,8 @@ ALL = [
     demo.DemoSettings,
     evaluate.EvaluateSettings,
     export.ExportSettings,
+    inspect.InspectSettings,
+    measure.MeasureSettings,
     prepare.PrepareSettings,
     report.ReportSettings,
     TrainSettings,
@@ -78,6 +82,21 @@ def test_launchers_describe_every_flag(settings_class):
         assert values[field.name].help.endswith(".")
 
 
+def test_help_lists_the_flags_of_a_launcher():
+    # absl leaves out flags that are defined in another file than the program's.
+    done = subprocess.run(
+        [sys.executable, "-m", "launchers.export", "--help"],
+        cwd=PRESETS.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode in (0, 1)
+    assert export.__doc__.splitlines()[0] in done.stdout
+    for field in dataclasses.fields(export.ExportSettings):
+        assert f"--{field.name}: {field.metadata['help']}" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.flags")), ids=lambda path: path.stem)
 def test_presets_serve_prepare_and_train(preset):
     prepared = parse(
@@ -103,8 +122,14 @@ def test_from_a_flagfile_with_overrides():
 def test_rules_between_flags():
     with pytest.raises(ValueError, match="Exactly one of --manifest and --dataset"):
         prepare.PrepareSettings(output_dir="o")
-    with pytest.raises(ValueError, match="--data_dir. Received: data_dir=None"):
+    with pytest.raises(ValueError, match="--data_dir must .*'synthetic', data_dir=None"):
         prepare.PrepareSettings(output_dir="o", dataset="synthetic")
+    with pytest.raises(ValueError, match="--data_dir must .*dataset=None, data_dir='d'"):
+        prepare.PrepareSettings(output_dir="o", manifest="m", data_dir="d")
+    with pytest.raises(ValueError, match="--dataset_fold must .*Received: dataset_fold=2"):
+        prepare.PrepareSettings(output_dir="o", manifest="m", dataset_fold=2)
+    with pytest.raises(ValueError, match="need --runner=beam. Received: --region=x"):
+        prepare.PrepareSettings(output_dir="o", manifest="m", beam_options=("--region=x",))
     with pytest.raises(ValueError, match="must not lie before.*Received: 2 and 5"):
         TrainSettings("r", "o", modulation_start_epoch=5, modulation_end_epoch=2)
     with pytest.raises(ValueError, match="at least one run. Received: none"):

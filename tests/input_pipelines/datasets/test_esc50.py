@@ -67,7 +67,7 @@ def test_wrong_lines(line, message, tmp_path):
 def test_a_header_without_a_column(tmp_path):
     _folder(tmp_path)
     write(tmp_path, "meta/esc50.csv", "filename,fold,target\na.wav,1,0\n")
-    with pytest.raises(ValueError, match=r"category. Received: \['filename', 'fold', 'target'\]"):
+    with pytest.raises(ValueError, match=r"src_file. Received: \['filename', 'fold', 'target'\]"):
         esc50.list_clips(tmp_path)
 
 
