@@ -17,6 +17,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -55,7 +56,7 @@ class InputPipelineSettings(LauncherSettings):
     num_clips: int = positive(192, "Clips of the reading table; they are read over and over.")
     seconds: float = positive(4.0, "Of each measurement of reading.")
     repeats: int = positive(5, "Measurements of each row.")
-    train_steps: int = positive(6, "Steps of each measurement of training; 0.5 s or more each.")
+    train_steps: int = positive(40, "Steps of each measurement of training; a second or so each.")
     train_batch_size: int = positive(16, "Clips in such a step.")
     num_long_clips: int = positive(40, "Clips of the preparing table.")
 
@@ -87,9 +88,6 @@ def _reading(settings: InputPipelineSettings, records_dir: pathlib.Path) -> dict
     index = read_index(records_dir)
     stages = _stages(records_dir, index)
     rows: dict[str, list[float]] = {name: [] for name in stages}
-    iterators = {name: iter(make()) for name, make in stages.items()}
-    for iterator in iterators.values():
-        _rate(iterator, 1.0)
     # Stages take turns, so that what else the machine does meets all of them.
     for _ in range(settings.repeats):
         for name in stages:
@@ -179,21 +177,25 @@ def _training(settings: InputPipelineSettings, records_dir: pathlib.Path) -> dic
     )  # fmt: skip
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(ogm_tf.optimizers.SGD(1e-3, momentum=0.9), loss, ["accuracy"])
-    batches = list(data.dataset.take(steps).as_numpy_iterator())
-    inputs = {name: np.concatenate([batch[0][name] for batch in batches]) for name in shapes}
-    labels = np.concatenate([batch[1] for batch in batches])
-    in_memory = tf.data.Dataset.from_tensor_slices((inputs, labels)).repeat().batch(batch_size)
-    sources = {"tensors in memory": in_memory, "records": data.dataset}
+    # Whole batches, ready: nothing is left to do but to hand them over.
+    ready = list(data.dataset.take(4).as_numpy_iterator())
+    stacked = tf.nest.map_structure(lambda *values: np.stack(values), *ready)
+    sources = {
+        "tensors in memory": tf.data.Dataset.from_tensor_slices(stacked).repeat(),
+        "records": data.dataset,
+    }
     rows: dict[str, list[float]] = {name: [] for name in sources}
-    # One endless pass each: `fit` would otherwise fill the buffers anew in every measurement.
-    for repeat in range(settings.repeats + 1):
+    # Sources take turns. A tenth of the steps of each turn warms up: buffers are filled ahead of
+    # the first step, and the figure is of what is made while the model trains.
+    warm_up = max(2, steps // 10)
+    model.fit(sources["records"], steps_per_epoch=2, verbose=0)
+    for _ in range(settings.repeats):
         for name, source in sources.items():
             clock = _StepClock()
-            model.fit(source, steps_per_epoch=steps + 2, verbose=0, callbacks=[clock])
-            if repeat:
-                # The first step waits for the first batch and the last one for nothing.
-                rows[name].append(steps * batch_size / (clock.ends[-1] - clock.ends[1]))
-            logging.info("%s: %.2f clips/s", name, rows[name][-1] if rows[name] else 0.0)
+            model.fit(source, steps_per_epoch=warm_up + steps, verbose=0, callbacks=[clock])
+            elapsed = clock.ends[-1] - clock.ends[warm_up - 1]
+            rows[name].append(steps * batch_size / elapsed)
+            logging.info("%s: %.2f clips/s", name, rows[name][-1])
     return rows
 
 
@@ -211,11 +213,14 @@ class _StepClock(keras.callbacks.Callback):
 def _preparing(settings: InputPipelineSettings, folder: pathlib.Path) -> dict[str, list[float]]:
     path = _clips(folder, settings.num_long_clips, 10.0, (360, 640))
     rates = []
-    for repeat in range(settings.repeats):
-        output = folder / f"records{repeat}-{os.getpid()}"
-        start = time.perf_counter()
-        preparation.prepare(path, output, LONG_CLIPS, progress=False)
-        rates.append(settings.num_long_clips / (time.perf_counter() - start))
+    for _ in range(settings.repeats):
+        with tempfile.TemporaryDirectory(dir=folder) as output:
+            start = time.perf_counter()
+            index = preparation.prepare(path, output, LONG_CLIPS, progress=False)
+            rates.append(settings.num_long_clips / (time.perf_counter() - start))
+            shards = index.splits["train"].shards
+    num_bytes = sum(shard.num_bytes for shard in shards) / settings.num_long_clips
+    logging.info("%.0f kB a prepared clip.", num_bytes / 1000)
     return {"with the start of the processes": rates}
 
 

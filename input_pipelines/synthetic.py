@@ -66,7 +66,7 @@ class SyntheticSettings:
     frame_rate: int = 10
     sample_rate_hz: int = 16_000
     audio_difficulty: float = 0.1
-    test_audio_difficulty: float = 0.7
+    test_audio_difficulty: float = 0.9
     visual_difficulty: float = 0.7
     seed: int = 0
 

@@ -189,6 +189,8 @@ def _splits(found: Inspection) -> Table:
                 f"{megabytes:,.1f}",
             )
         )
+    fills = found.index.settings.audio.short_clips == "fill"
+    made_longer = "filled with zeros" if fills else "repeated"
     return Table(
         "Splits",
         (
@@ -196,7 +198,7 @@ def _splits(found: Inspection) -> Table:
             "longest (s)", "too short", "files", "MB",
         ),
         tuple(rows),
-        f"The model gets {window_s:g} s; the sound of clips that are too short is repeated.",
+        f"The model gets {window_s:g} s; clips that are too short are {made_longer}.",
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ SETTINGS = {
     ),
     # 10 ms steps; the authors divide by twice AudioSet's deviation.
     "kinetics_sounds": _clip(
-        10.0, "start", BOTH,
+        10.255, "start", BOTH,
         SOUND | {
             "features": "kaldi_fbank", "short_clips": "fill", "time_steps": 1024,
             "mean": -4.503877, "deviation": 2 * 5.141276,
