@@ -245,14 +245,7 @@ def _clips(
     for number in range(num_clips):
         rng = np.random.default_rng(number)
         label = CLASS_NAMES[number % 6]
-        square = draw_picture(
-            label, rng, num_frames=max(2, round(duration_s * 5)), frame_rate=5,
-            frame_size=width, clutter=0.7,
-        )  # fmt: skip
-        # Moving pictures of 25 a second, with a little of a camera's noise.
-        frames = np.repeat(square[:, (width - height) // 2 :][:, :height], 5, axis=0)
-        grain = rng.integers(-4, 5, (height, width, 1), np.int16)
-        frames = np.clip(frames + grain, 0, 255).astype(np.uint8)
+        frames = _film(label, rng, round(duration_s), height, width)
         sound = draw_sound(
             label, rng, num_samples=round(duration_s * 44_100), sample_rate_hz=44_100,
             signal_to_noise_db=20,
@@ -264,6 +257,25 @@ def _clips(
         )
     manifest.write_manifest(path, rows)
     return path
+
+
+def _film(
+    label: str, rng: np.random.Generator, seconds: int, height: int, width: int
+) -> np.ndarray:
+    """Returns 25 pictures a second of an object that moves before a camera that pans."""
+    small = draw_picture(
+        label, rng, num_frames=seconds, frame_rate=1, frame_size=width // 2, clutter=0.7
+    )
+    large = small.repeat(2, axis=1).repeat(2, axis=2)
+    # A little of a camera's noise, or the files would be smaller than any film's.
+    large = np.clip(large + rng.integers(-4, 5, large.shape, np.int16), 0, 255).astype(np.uint8)
+    return np.concatenate(
+        [
+            np.roll(picture, shift, axis=1)[np.newaxis, (width - height) // 2 :][:, :height]
+            for picture in large
+            for shift in range(25)
+        ]
+    )
 
 
 if __name__ == "__main__":
