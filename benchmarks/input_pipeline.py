@@ -67,7 +67,7 @@ def run(settings: InputPipelineSettings) -> None:
     short = _records(folder / "short", settings.num_clips, CREMA_D, 3.0, (360, 480))
     results = {
         "reading, clips/s": _reading(settings, short),
-        "training, clips/s": _training(settings, short),
+        **_training(settings, short),
         "preparing, clips/s": _preparing(settings, folder / "long"),
     }
     for title, rows in results.items():
@@ -165,7 +165,9 @@ def _rate(batches: Iterator, seconds: float) -> float:
     return num_batches * BATCH_SIZE / elapsed
 
 
-def _training(settings: InputPipelineSettings, records_dir: pathlib.Path) -> dict[str, list[float]]:
+def _training(
+    settings: InputPipelineSettings, records_dir: pathlib.Path
+) -> dict[str, dict[str, list[float]]]:
     batch_size, steps = settings.train_batch_size, settings.train_steps
     data = dataset.train_dataset(records_dir, batch_size, 0)
     shapes = data.index.settings.shapes
@@ -184,7 +186,8 @@ def _training(settings: InputPipelineSettings, records_dir: pathlib.Path) -> dic
         "tensors in memory": tf.data.Dataset.from_tensor_slices(stacked).repeat(),
         "records": data.dataset,
     }
-    rows: dict[str, list[float]] = {name: [] for name in sources}
+    rates: dict[str, list[float]] = {name: [] for name in sources}
+    costs: dict[str, list[float]] = {name: [] for name in sources}
     # Sources take turns. A tenth of the steps of each turn warms up: buffers are filled ahead of
     # the first step, and the figure is of what is made while the model trains.
     warm_up = max(2, steps // 10)
@@ -193,21 +196,24 @@ def _training(settings: InputPipelineSettings, records_dir: pathlib.Path) -> dic
         for name, source in sources.items():
             clock = _StepClock()
             model.fit(source, steps_per_epoch=warm_up + steps, verbose=0, callbacks=[clock])
-            elapsed = clock.ends[-1] - clock.ends[warm_up - 1]
-            rows[name].append(steps * batch_size / elapsed)
-            logging.info("%s: %.2f clips/s", name, rows[name][-1])
-    return rows
+            elapsed_s, busy_s = clock.ends[-1] - clock.ends[warm_up - 1]
+            rates[name].append(steps * batch_size / elapsed_s)
+            costs[name].append(1000 * busy_s / (steps * batch_size))
+            logging.info("%s: %.2f clips/s", name, rates[name][-1])
+    # Training keeps all cores busy, so that what a clip costs them is what it costs the run; on a
+    # machine shared with others it spreads less than the rate.
+    return {"training, clips/s": rates, "training, CPU ms/clip": costs}
 
 
 class _StepClock(keras.callbacks.Callback):
-    """Notes when every step ends."""
+    """Notes when every step ends: seconds of the clock, and of all cores' work."""
 
     def __init__(self):
         super().__init__()
-        self.ends: list[float] = []
+        self.ends: list[np.ndarray] = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.ends.append(time.perf_counter())
+        self.ends.append(np.array([time.perf_counter(), time.process_time()]))
 
 
 def _preparing(settings: InputPipelineSettings, folder: pathlib.Path) -> dict[str, list[float]]:

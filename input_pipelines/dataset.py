@@ -261,6 +261,8 @@ def _read(shards: tf.Tensor, num_clips: int) -> tf.data.Dataset:
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
+    # Clips are written into their batch at once, not copied into it.
+    options.experimental_optimization.map_and_batch_fusion = True
     # Several workers share batches, not files: the order must not depend on their number.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
