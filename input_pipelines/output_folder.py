@@ -62,22 +62,24 @@ def start(output_dir: str, wanted: dict[str, Any]) -> None:
     """Begins a run, or goes on with one of the same arguments."""
     progress_dir = files.join(output_dir, PROGRESS_FOLDER)
     arguments = files.join(progress_dir, ARGUMENTS_FILE)
-    in_progress = files.is_file(arguments)
-    if in_progress:
+    was_begun = files.is_file(arguments)
+    # Without a finished shard there is nothing to go on with.
+    goes_on = any(name.endswith(".tfrecord.json") for name in files.names_in(progress_dir))
+    if goes_on:
         require_same(json.loads(files.read_text(arguments)), wanted, output_dir)
     names = files.names_in(output_dir)
     shards = [name for name in names if re.fullmatch(_SHARD, name)]
-    if shards and not in_progress:
+    if shards and not was_begun:
         raise ValueError(
             "This folder has shards of records without an index and of no unfinished run; choose "
             f"another output_dir or remove them. Received: output_dir={output_dir!r} with "
             f"{', '.join(shards[:3])}."
         )
-    for name in names:
-        if _UNFINISHED.fullmatch(name):
-            logging.info("Removing %s of an unfinished run.", name)
-            files.remove(files.join(output_dir, name))
-    if not in_progress:
+    unfinished = [name for name in names if _UNFINISHED.fullmatch(name)]
+    for name in unfinished if goes_on else [*unfinished, *shards]:
+        logging.info("Removing %s of an unfinished run.", name)
+        files.remove(files.join(output_dir, name))
+    if not goes_on:
         files.make_folder(progress_dir)
         files.write_text(arguments, json.dumps(_plain(wanted), indent=1))
 

@@ -105,9 +105,10 @@ def prepare(
             files.remove(files.join(output_dir, PROGRESS_FOLDER))
             logging.info("%s has these records already.", output_dir)
             return found
-        output_folder.start(output_dir, wanted)
         job = Job(output_dir, class_names, settings, limits)
         run = _Run(job, source, shards.plan(clips, clips_per_shard), max_bad_fraction)
+        run.check_missing()
+        output_folder.start(output_dir, wanted)
         run.write(engine, progress)
         index = Index(
             class_names=class_names,
@@ -141,11 +142,14 @@ class _Run:
         self._num_clips = sum(len(shard.clips) for shard in planned) + len(source.missing)
         self._found: dict[str, ShardReport] = {}
 
-    def write(self, engine: Engine, progress: bool) -> None:
-        """Writes what is missing of the shards."""
+    def check_missing(self) -> None:
+        """Raises RuntimeError where so many clips have no media that the run would fail."""
         for missing in self._source.missing:
             logging.warning("Missing clip %s: %s", missing["clip_id"], missing["reason"])
         self._check_bad(enough=1)
+
+    def write(self, engine: Engine, progress: bool) -> None:
+        """Writes what is missing of the shards."""
         for shard in self._planned:
             if report := shards.finished_report(self._job, shard):
                 self._found[shard.name] = report

@@ -165,6 +165,7 @@ def test_missing_media_count_before_anything_is_decoded(data, monkeypatch):
     monkeypatch.setattr("input_pipelines.workers.read_clip", None)
     with pytest.raises(RuntimeError, match=r"1 of 1 tried \(11 in all\).* gone \(no gone.mp4\)"):
         preparation.prepare(source, data / "deep/other", SETTINGS, **arguments)
+    assert not (data / "deep").exists()
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -235,6 +236,17 @@ def test_a_run_killed_after_its_index_is_finished(data):
     progress.mkdir()
     (progress / "arguments.json").write_text("{}")
     assert _prepare(data) == index and not progress.exists()
+
+
+def test_a_run_killed_before_its_first_report_begins_anew(data):
+    expected = _prepare(data, "expected")
+    _prepare(data, clips_per_shard=3)
+    progress = data / "records" / shards.PROGRESS_FOLDER
+    progress.mkdir()
+    (progress / "arguments.json").write_text('{"clips_per_shard": 3}')
+    (data / "records" / "index.json").unlink()
+    assert _prepare(data) == expected
+    assert _contents(data / "records") == _contents(data / "expected")
 
 
 def test_shards_of_nobody_are_refused_and_unfinished_files_go(data):
