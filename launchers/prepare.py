@@ -1,7 +1,7 @@
 r"""Media and labels become record shards.
 
 Your own clips, described by a manifest (columns clip_id, split, label, path, and optionally
-audio_path, flow_x_path, flow_y_path, start_s, end_s):
+audio_path, flow_x_path, flow_y_path, start_s, end_s, group):
 
   python -m launchers.prepare --manifest=data/manifest.csv --output_dir=records/mine
 

@@ -190,7 +190,7 @@ def launch(
 
 def _has_a_sentence(error: Exception) -> bool:
     """Returns whether an error says what was wrong with what the user gave."""
-    kinds = (ValueError, OSError, RuntimeError, ArithmeticError)
+    kinds = (ValueError, OSError, RuntimeError, ArithmeticError, ImportError)
     # TensorFlow's say which record is damaged; a launcher that never loads it has none of them.
     tensorflow = sys.modules.get("tensorflow")
     return isinstance(error, (*kinds, tensorflow.errors.OpError) if tensorflow else kinds)

@@ -41,6 +41,29 @@ def test_hold_out_leaves_a_validation_split_alone_and_takes_at_least_one():
             listing.hold_out_validation(clips, fraction)
 
 
+def test_clips_of_one_group_are_held_out_together():
+    clips = [
+        Clip(f"clip{index}", "train", f"label{index % 2}", f"/{index}", group=f"take{index // 4}")
+        for index in range(400)
+    ]
+    held = {c.clip_id for c in listing.hold_out_validation(clips, 0.2) if c.split == "validation"}
+    groups = [{clip.clip_id for clip in clips[first : first + 4]} for first in range(0, 400, 4)]
+    assert 10 < sum(group <= held for group in groups) < 30
+    assert all(group <= held or not group & held for group in groups)
+
+
+def test_hold_out_leaves_something_of_every_class():
+    clips = [
+        *_clips(300),
+        Clip("rare1", "train", "rare", "/r1"),
+        Clip("rare2", "train", "rare", "/r2"),
+    ]
+    left = {c.label for c in listing.hold_out_validation(clips, 0.99) if c.split == "train"}
+    assert left == {"label0", "label1", "label2", "rare"}
+    alone = [Clip(f"c{index}", "train", f"label{index}", f"/{index}") for index in range(3)]
+    assert listing.hold_out_validation(alone, 0.5) == alone
+
+
 def test_check_splits():
     clips = _clips(6)
     listing.check_splits(clips, LABELS)

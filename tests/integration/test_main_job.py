@@ -203,3 +203,14 @@ def test_real_clips_become_records(grid_digits, tmp_path):
     assert np.median([np.abs(clip.waveform).max() for clip in clips]) > 0.02, "somebody speaks"
     assert all(clip.frames.shape == (4, 32, 48, 3) for clip in clips)
     assert all(np.abs(np.diff(clip.frames.astype(float), axis=0)).mean() > 0.5 for clip in clips)
+
+
+def test_records_of_an_object_store_train_and_evaluate(records_dir, tmp_path):
+    store = f"ram://{tmp_path.name}"
+    for path in records_dir.iterdir():
+        with tf.io.gfile.GFile(f"{store}/{path.name}", "wb") as file:
+            file.write(path.read_bytes())
+    metrics = train.run(settings(store, tmp_path / "run", epochs=1, modulation="none"))
+    assert RunFolder(tmp_path / "run").read_config()["records_dir"] == store
+    expected = train.run(settings(records_dir, tmp_path / "local", epochs=1, modulation="none"))
+    assert metrics["test"] == expected["test"]

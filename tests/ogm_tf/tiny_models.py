@@ -1,0 +1,60 @@
+"""Models of a few numbers, and data of which one modality is ahead, for the tests of OGMModel."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ogm_tf
+
+CLASSES = 3
+BATCH = 8
+
+
+def encoder(name, units=4, regularizer=None, dtype=None):
+    return keras.Sequential(
+        [
+            keras.layers.Input((6,)),
+            keras.layers.Dense(5, activation="tanh", kernel_regularizer=regularizer, dtype=dtype),
+            keras.layers.Dense(units, dtype=dtype),
+        ],
+        name=name,
+    )
+
+
+def logits_loss():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def build(
+    modulation=None, fusion="Concat", regularizer=None, names=("visual", "audio"), called=True
+):
+    keras.utils.set_random_seed(1)
+    model = ogm_tf.OGMModel(
+        encoders={name: encoder(name, regularizer=regularizer) for name in names},
+        fusion=getattr(ogm_tf.fusion, fusion)(num_classes=CLASSES),
+        modulation=modulation,
+    )
+    if called:
+        model({name: tf.zeros([1, 6]) for name in names})
+    return model
+
+
+def compiled(model, optimizer=None, **kwargs):
+    model.compile(optimizer or keras.optimizers.SGD(0.1), logits_loss(), ["accuracy"], **kwargs)
+    return model
+
+
+def data(batch=BATCH, names=("visual", "audio"), seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, CLASSES, batch).astype(np.int32)
+    inputs = {}
+    for index, name in enumerate(names):
+        # The first modality carries the class, so that it is ahead after a few steps.
+        signal = np.eye(6)[labels] * (2.0 if index == 0 else 0.2)
+        inputs[name] = (signal + random.normal(size=(batch, 6))).astype(np.float32)
+    return inputs, labels
+
+
+def dataset(steps=5, batch=BATCH, **kwargs):
+    inputs, labels = data(batch * steps, **kwargs)
+    return tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(batch, drop_remainder=True)
