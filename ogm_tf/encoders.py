@@ -58,6 +58,7 @@ def resnet18(
     name: str | None = None,
     width: int = 64,
     blocks_per_stage: int = 2,
+    synchronized: bool = False,
 ) -> keras.Model:
     """ResNet-18 without its classifier, layer by layer as the OGM-GE authors' network.
 
@@ -71,6 +72,9 @@ def resnet18(
       name: Of the model; default "resnet18".
       width: Channels of the first stage, doubled by each of the other three, >= 1.
       blocks_per_stage: Basic blocks in each of the four stages, >= 1.
+      synchronized: Whether batch normalisation takes its statistics over all replicas' rows, as one
+        device with the whole batch does; otherwise over each replica's own. It costs a reduction a
+        layer and TensorFlow's fused kernel.
 
     Returns:
       A model `[B, *input_shape] -> [B, 8 * width]`.
@@ -85,7 +89,7 @@ def resnet18(
     if num_frames:
         x = FoldFrames(name="fold_frames")(x)
     x = _padded_conv(x, width, 7, strides=2, name="stem")
-    x = _batch_norm(x, name="stem")
+    x = _batch_norm(x, "stem", synchronized)
     x = keras.layers.ReLU(name="stem_relu")(x)
     # Padding by zeros is padding by minus infinity here: nothing is negative after the ReLU.
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
@@ -93,9 +97,8 @@ def resnet18(
     for stage in range(4):
         for block in range(blocks_per_stage):
             strides = 2 if stage > 0 and block == 0 else 1
-            x = _basic_block(
-                x, width * 2**stage, strides, name=f"stage{stage + 1}_block{block + 1}"
-            )
+            name_of_block = f"stage{stage + 1}_block{block + 1}"
+            x = _basic_block(x, width * 2**stage, strides, name_of_block, synchronized)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     if num_frames:
         x = AverageFrames(num_frames, name="average_frames")(x)
@@ -107,6 +110,7 @@ def small_cnn(
     name: str | None = None,
     channels: Sequence[int] = (16, 32, 64, 128),
     frames: str = "stack",
+    synchronized: bool = False,
 ) -> keras.Model:
     """A small convolutional network for short runs.
 
@@ -120,6 +124,9 @@ def small_cnn(
       frames: What becomes of N frames: "stack" puts them on the channels, so that motion is
         visible to the first layer; "average" sends them through one by one and averages their
         features.
+      synchronized: Whether batch normalisation takes its statistics over all replicas' rows, as one
+        device with the whole batch does; otherwise over each replica's own. It costs a reduction a
+        layer and TensorFlow's fused kernel.
 
     Returns:
       A model `[B, *input_shape] -> [B, channels[-1]]`.
@@ -145,7 +152,7 @@ def small_cnn(
         for index in (1, 2):
             prefix = f"stage{stage}_{index}"
             x = _padded_conv(x, filters, 3, name=prefix)
-            x = _batch_norm(x, name=prefix)
+            x = _batch_norm(x, prefix, synchronized)
             x = keras.layers.ReLU(name=f"{prefix}_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     if num_frames and frames == "average":
@@ -153,17 +160,17 @@ def small_cnn(
     return keras.Model(inputs, x, name=name or "small_cnn")
 
 
-def _basic_block(x, filters: int, strides: int, name: str):
+def _basic_block(x, filters: int, strides: int, name: str, synchronized: bool):
     """Two 3 x 3 convolutions with a shortcut, projected where the shape changes."""
     shortcut = x
     x = _padded_conv(x, filters, 3, strides=strides, name=f"{name}_1")
-    x = _batch_norm(x, name=f"{name}_1")
+    x = _batch_norm(x, f"{name}_1", synchronized)
     x = keras.layers.ReLU(name=f"{name}_1_relu")(x)
     x = _padded_conv(x, filters, 3, name=f"{name}_2")
-    x = _batch_norm(x, name=f"{name}_2")
+    x = _batch_norm(x, f"{name}_2", synchronized)
     if strides != 1 or shortcut.shape[-1] != filters:
         shortcut = _padded_conv(shortcut, filters, 1, strides=strides, name=f"{name}_shortcut")
-        shortcut = _batch_norm(shortcut, name=f"{name}_shortcut")
+        shortcut = _batch_norm(shortcut, f"{name}_shortcut", synchronized)
     x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
@@ -184,8 +191,11 @@ def _padded_conv(x, filters: int, kernel_size: int, name: str, strides: int = 1)
     )(x)
 
 
-def _batch_norm(x, name: str):
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+def _batch_norm(x, name: str, synchronized: bool):
+    layer = keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=synchronized, name=f"{name}_bn"
+    )
+    return layer(x)
 
 
 def _check_shape(input_shape: Sequence[int | None]) -> int:

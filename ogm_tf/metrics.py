@@ -16,9 +16,10 @@ class ModalityTrackers:
 
     Args:
       names: The modalities.
+      accumulates: Whether several batches make one update, of which an epoch may leave some over.
     """
 
-    def __init__(self, names: Sequence[str]):
+    def __init__(self, names: Sequence[str], accumulates: bool = False):
         self.names = tuple(names)
         self.accuracy = {n: keras.metrics.Mean(name=f"{n}_accuracy") for n in names}
         self.score = {n: keras.metrics.Mean(name=f"{n}_score") for n in names}
@@ -26,18 +27,26 @@ class ModalityTrackers:
         self.ratio = {n: keras.metrics.Mean(name=f"{n}_ratio", dtype="float64") for n in names}
         self.coefficient = {n: keras.metrics.Mean(name=f"{n}_coefficient") for n in names}
         self.counted_loss = keras.metrics.Mean(name="counted_loss")
+        self.skipped = SkippedSteps()
+        self.leftover = Latest(name="leftover_steps") if accumulates else None
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The trackers a model reports, but for the loss of an evaluation with padding."""
         groups = (self.accuracy, self.score, self.ratio, self.coefficient)
-        return [metric for group in groups for metric in group.values()]
+        return [*(metric for group in groups for metric in group.values()), *self.counts]
+
+    @property
+    def counts(self) -> list[keras.metrics.Metric]:
+        """The trackers that count steps, whatever the step's numbers are."""
+        return [self.skipped] if self.leftover is None else [self.skipped, self.leftover]
 
     @property
     def training_only(self) -> frozenset[str]:
         """Names of the trackers that only a training step updates."""
         groups = (self.score, self.ratio, self.coefficient)
-        return frozenset(metric.name for group in groups for metric in group.values())
+        names = {metric.name for group in groups for metric in group.values()}
+        return frozenset(names | {metric.name for metric in self.counts})
 
     def update_accuracy(
         self,
@@ -64,12 +73,85 @@ class ModalityTrackers:
             )
 
     def update_balance(
-        self, ratios: Mapping[str, tf.Tensor], coefficients: Mapping[str, tf.Tensor]
+        self,
+        ratios: Mapping[str, tf.Tensor],
+        coefficients: Mapping[str, tf.Tensor],
+        counts: tf.Tensor,
     ) -> None:
-        """Averages the scalars of one step over steps."""
+        """Averages the scalars of one step over the steps that count."""
         for name in self.names:
-            self.ratio[name].update_state(ratios[name])
-            self.coefficient[name].update_state(coefficients[name])
+            for tracker, value in ((self.ratio, ratios), (self.coefficient, coefficients)):
+                # A weight of 0 alone leaves NaN what is NaN.
+                value = tf.where(counts, value[name], 0.0)
+                tracker[name].update_state(value, tf.cast(counts, tf.float32))
+
+
+class SkippedSteps(keras.metrics.Metric):
+    """Counts the steps of an epoch that were skipped because something was not finite.
+
+    Every replica knows the same; beside the count it keeps, over epochs, how many of the last steps
+    were skipped in a row, and what came first in the list of the last of them.
+
+    Args:
+      name: Of the metric.
+    """
+
+    def __init__(self, name: str = "skipped_steps"):
+        super().__init__(name, dtype=tf.int64)
+        self.count, self.in_a_row, self.first_bad = (
+            _same_on_replicas(self, name, initial)
+            for name, initial in (("count", 0), ("in_a_row", 0), ("first_bad", -1))
+        )
+
+    def update_state(self, finite: tf.Tensor) -> None:
+        """Counts a step.
+
+        Args:
+          finite: Whether each of the things looked at was finite, bool `[K]`.
+        """
+        skipped = tf.logical_not(tf.reduce_all(finite))
+        self.count.assign_add(tf.cast(skipped, tf.int64))
+        self.in_a_row.assign(tf.where(skipped, self.in_a_row + 1, 0))
+        first_bad = tf.argmin(tf.cast(finite, tf.int32))
+        self.first_bad.assign(tf.where(skipped, first_bad, self.first_bad))
+
+    def result(self):
+        return tf.identity(self.count)
+
+    def reset_state(self):
+        self.count.assign(0)
+
+
+class Latest(keras.metrics.Metric):
+    """A whole number of the last step, the same on every replica.
+
+    Args:
+      name: Of the metric.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name, dtype=tf.int64)
+        self.value = _same_on_replicas(self, "value", 0)
+
+    def update_state(self, value: tf.Tensor) -> None:
+        """Takes the number of a step, int64 `[]`."""
+        self.value.assign(value)
+
+    def result(self):
+        return tf.identity(self.value)
+
+    def reset_state(self):
+        self.value.assign(0)
+
+
+def _same_on_replicas(metric: keras.metrics.Metric, name: str, initial: int) -> tf.Variable:
+    return metric.add_weight(
+        name,
+        initializer=keras.initializers.Constant(initial),
+        dtype=tf.int64,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
 
 
 def mean_average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -8,16 +8,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ogm_tf.accumulation import Accumulator
 from ogm_tf.callbacks import EpochCounter
 from ogm_tf.metrics import ModalityTrackers
-from ogm_tf.model_checks import require_encoders, require_logits
+from ogm_tf.model_checks import require_accumulate_steps, require_encoders, require_logits
 from ogm_tf.modulation.discrepancy import discrepancy_ratios
 from ogm_tf.modulation.gradients import (
+    Contribution,
     apply_gradients,
+    are_finite,
     compute_gradients,
     modulate_gradients,
     per_variable,
+    restore_unless,
+    run_if,
+    skips_by_itself,
     sum_over_replicas,
+    with_values,
 )
 from ogm_tf.modulation.policies import OGM
 from ogm_tf.modulation.scores import true_class_scores
@@ -52,13 +59,18 @@ class OGMModel(keras.Model):
 
     `fit` reports, for every modality m, `m_accuracy`, `m_score` (mean probability of the true
     class), `m_ratio` and `m_coefficient` (means over steps); `evaluate` reports `m_accuracy`, and
-    counts only rows of non-zero sample weight in the loss and the accuracies.
+    counts only rows of non-zero sample weight in the loss and the accuracies. A step whose loss or
+    gradients are not finite changes nothing but `skipped_steps`; see `last_skipped`.
 
     Args:
       encoders: Ordered `{modality: keras.Model}`, at least two, each `[B, ...] -> [B, D]`.
       fusion: A layer that takes the list of features, in the order of `encoders`, and returns the
         fused logits `[B, C]` and the list of each modality's: one of `ogm_tf.fusion`, or your own.
       modulation: `ogm_tf.OGM`, `ogm_tf.OGMGE`, or None for plain training.
+      accumulate_steps: Batches of the dataset in one update, >= 1. Scores, ratios, noise and the
+        optimiser's step belong to all of them together, as to one batch of their total size; batch
+        normalisation sees each by itself. What an epoch leaves over is dropped, and counted by
+        `leftover_steps`.
       **kwargs: Of `keras.Model`: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -67,7 +79,8 @@ class OGMModel(keras.Model):
       unimodal: Whether to return each modality's logits as well. Default False.
 
     Raises:
-      ValueError: where encoders or fusion are missing or of a wrong kind.
+      ValueError: where encoders or fusion are missing or of a wrong kind, or `accumulate_steps` is
+        out of its range.
       TypeError: where `modulation` is no policy.
     """
 
@@ -76,6 +89,7 @@ class OGMModel(keras.Model):
         encoders: Mapping[str, keras.Model] | None = None,
         fusion: keras.layers.Layer | None = None,
         modulation: OGM | None = None,
+        accumulate_steps: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -86,12 +100,17 @@ class OGMModel(keras.Model):
             )
         if type(self).forward is OGMModel.forward:
             require_encoders(encoders, fusion)
+        require_accumulate_steps(accumulate_steps)
         self.encoders = dict(encoders or {})
         self.fusion = fusion
         self.modulation = modulation
+        self.accumulate_steps = int(accumulate_steps)
+        # Plain objects hide their variables from Keras, which would count them among the weights.
         self._trackers: ModalityTrackers | None = None
-        # The callback hides the variable from Keras, which would count it among the weights.
-        self._epoch_counter = EpochCounter(tf.Variable(0, dtype=tf.int64, trainable=False))
+        self._accumulator = Accumulator(self.accumulate_steps)
+        self._epoch_counter = EpochCounter(
+            tf.Variable(0, dtype=tf.int64, trainable=False), self._accumulator
+        )
 
     def forward(self, inputs: Any, training: bool = False) -> Logits:
         """Returns the network's logits; the first of the two hooks of a subclass.
@@ -151,6 +170,27 @@ class OGMModel(keras.Model):
         """
         return self._epoch_counter.epoch
 
+    @property
+    def skipped_in_a_row(self) -> int:
+        """How many of the last steps were skipped, one after the other."""
+        return 0 if self._trackers is None else int(self._trackers.skipped.in_a_row.numpy())
+
+    @property
+    def last_skipped(self) -> str | None:
+        """What was not finite in the last step that was skipped: the loss, or which gradient."""
+        index = -1 if self._trackers is None else int(self._trackers.skipped.first_bad.numpy())
+        if index < 0:
+            return None
+        if index == len(self.trainable_variables):
+            return "the loss"
+        variable = self.trainable_variables[index]
+        owners = [
+            f"of the modality {name!r}"
+            for name, branch in self.branches.items()
+            if any(variable is member for member in branch)
+        ]
+        return " ".join(["the gradient of", variable.name, *owners])
+
     def compile(self, *args, **kwargs):
         """Configures training as `keras.Model.compile` does.
 
@@ -169,7 +209,7 @@ class OGMModel(keras.Model):
             require_logits(loss)
         super().compile(*args, **kwargs)
         with self.distribute_strategy.scope():
-            self._trackers = ModalityTrackers(tuple(self.branches))
+            self._trackers = ModalityTrackers(tuple(self.branches), self.accumulate_steps > 1)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -190,24 +230,57 @@ class OGMModel(keras.Model):
     def train_step(self, data):
         """One step: gradients, scores and coefficients over all replicas, modulation, update."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self.built:
+            # What batch normalisation keeps must be read before the pass that updates it.
+            self(inputs, training=False)
+        before = with_values(self._running_averages())
         with tf.GradientTape(persistent=True) as tape:
             logits, unimodal = self(inputs, training=True, unimodal=True)
+            before += with_values(self._metric_variables(logits, labels))
             self._losses_were_read = False
             loss = self.compute_loss(inputs, labels, logits, sample_weight)
             regularization = self._regularization_loss() if self._losses_were_read else None
         self._validate_target_and_loss(labels, loss)
-
-        ratios = discrepancy_ratios(self._global_scores(unimodal, labels, sample_weight))
         variables = self.trainable_variables
-        gradients = compute_gradients(self.optimizer, loss, variables, tape)
-        if self.modulation is None:
-            coefficients = {name: tf.ones([]) for name in ratios}
-            gradients = sum_over_replicas(gradients)
+        penalties = [None] * len(variables)
+        if regularization is not None:
+            penalties = compute_gradients(self.optimizer, regularization, variables, tape)
+        parts = [unimodal[name] for name in self._trackers.names]
+        batch = Contribution(
+            tf.stack([true_class_scores(part, labels, sample_weight) for part in parts]),
+            loss,
+            compute_gradients(self.optimizer, loss, variables, tape),
+            penalties,
+        )
+        del tape
+        if self.accumulate_steps == 1:
+            is_finite = self._update(batch)
         else:
+            is_finite = tf.math.is_finite(loss)
+            done = self._accumulator.add(batch)
+            run_if(done == 0, lambda: self._update(self._accumulator.mean(like=batch)))
+            self._trackers.leftover.update_state(done)
+
+        self._trackers.update_accuracy(unimodal, labels)
+        self._trackers.update_score(unimodal, labels, sample_weight)
+        results = self.compute_metrics(inputs, labels, logits, sample_weight)
+        restore_unless(is_finite, before)
+        return results | self.get_metrics_result()
+
+    def _update(self, batch: Contribution) -> tf.Tensor:
+        """Modulates and applies what all replicas contribute, if it is finite; returns whether."""
+        variables = self.trainable_variables
+        # One vector costs one collective, whatever the number of modalities.
+        totals = tf.concat([batch.scores, [tf.cast(batch.loss, tf.float32)]], axis=0)
+        *scores, loss = tf.unstack(sum_over_replicas([totals])[0])
+        ratios = discrepancy_ratios(dict(zip(self._trackers.names, scores, strict=True)))
+        summed = sum_over_replicas([*batch.gradients, *batch.penalties])
+        gradients, penalties = summed[: len(variables)], summed[len(variables) :]
+        finite = are_finite([*gradients, loss])
+        all_finite = tf.reduce_all(finite)
+        coefficients = {name: tf.ones([]) for name in ratios}
+        if self.modulation is not None:
             coefficients = self._coefficients(ratios)
-            penalties = [None] * len(gradients)
-            if regularization is not None:
-                penalties = compute_gradients(self.optimizer, regularization, variables, tape)
             gradients = modulate_gradients(
                 self.modulation,
                 gradients,
@@ -216,13 +289,13 @@ class OGMModel(keras.Model):
                 step=self.optimizer.iterations,
                 active=self.modulation.is_active(self.epoch),
             )
-        del tape
-        apply_gradients(self.optimizer, gradients, variables)
-
-        self._trackers.update_accuracy(unimodal, labels)
-        self._trackers.update_score(unimodal, labels, sample_weight)
-        self._trackers.update_balance(ratios, coefficients)
-        return self.compute_metrics(inputs, labels, logits, sample_weight)
+        if skips_by_itself(self.optimizer):
+            apply_gradients(self.optimizer, gradients, variables)
+        else:
+            run_if(all_finite, lambda: apply_gradients(self.optimizer, gradients, variables))
+        self._trackers.update_balance(ratios, coefficients, all_finite)
+        self._trackers.skipped.update_state(finite)
+        return all_finite
 
     def test_step(self, data):
         """One step of evaluation over the rows of non-zero sample weight."""
@@ -262,6 +335,7 @@ class OGMModel(keras.Model):
             "name": self.name,
             "dtype": self.dtype_policy.name,
             "modulation": keras.saving.serialize_keras_object(self.modulation),
+            "accumulate_steps": self.accumulate_steps,
         }
         # A subclass without them makes its network of arguments of its own, which it adds.
         if self.encoders:
@@ -309,12 +383,25 @@ class OGMModel(keras.Model):
         losses = [tf.cast(loss, tf.float32) for loss in self.losses]
         return tf.nn.scale_regularization_loss(tf.add_n(losses))
 
-    def _global_scores(self, unimodal, labels, sample_weight) -> dict[str, tf.Tensor]:
-        """Returns each modality's score on the global batch."""
-        scores = [true_class_scores(part, labels, sample_weight) for part in unimodal.values()]
-        # One vector costs one collective, whatever the number of modalities.
-        scores = sum_over_replicas([tf.stack(scores)])[0]
-        return dict(zip(unimodal, tf.unstack(scores, num=len(unimodal)), strict=True))
+    def _running_averages(self) -> list[tf.Variable]:
+        """Returns the variables that the forward pass updates, such as batch normalisation's."""
+        return [
+            variable
+            for variable in self.non_trainable_variables
+            # Not the weights of a frozen layer, which no pass updates.
+            if not variable.trainable
+            and variable.dtype.is_floating
+            and variable.aggregation != tf.VariableAggregation.NONE
+        ]
+
+    def _metric_variables(self, logits, labels) -> list[tf.Variable]:
+        """Returns the variables of the metrics of which a skipped step should leave no trace."""
+        if not self.compiled_metrics.built:
+            self.compiled_metrics.build(logits, labels)
+        self.target_specs = tuple(tf.TensorSpec.from_tensor(value) for value in (logits, labels))
+        counts = {id(metric) for metric in self._trackers.counts}
+        metrics = [metric for metric in self.metrics if id(metric) not in counts]
+        return [variable for metric in metrics for variable in metric.variables]
 
     def _coefficients(self, ratios) -> dict[str, tf.Tensor]:
         """Returns the coefficients in force: 1 outside the window and for a frozen modality."""

@@ -1,6 +1,7 @@
 """What `OGMModel` refuses: networks without modalities, and losses that take no logits."""
 
 import inspect
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,15 @@ def require_encoders(encoders: Any, fusion: Any) -> None:
         raise ValueError(
             "`fusion` must be a layer such as ogm_tf.fusion.Concat(num_classes=6). "
             f"Received: fusion={fusion!r}."
+        )
+
+
+def require_accumulate_steps(accumulate_steps: Any) -> None:
+    is_integer = isinstance(accumulate_steps, numbers.Integral)
+    if not is_integer or isinstance(accumulate_steps, bool) or accumulate_steps < 1:
+        raise ValueError(
+            "`accumulate_steps` must be an integer >= 1. "
+            f"Received: accumulate_steps={accumulate_steps!r}."
         )
 
 

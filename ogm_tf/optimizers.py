@@ -90,12 +90,19 @@ class SGD(keras.optimizers.Optimizer):
         gradient = tf.convert_to_tensor(gradient)
         if self.weight_decay and self._use_weight_decay(variable):
             gradient += tf.cast(self.weight_decay, variable.dtype) * variable
-        if self.momentum:
-            momentum = tf.cast(self.momentum, variable.dtype)
-            velocity = self._velocities[self._index_dict[self._var_key(variable)]]
-            velocity.assign(momentum * velocity + gradient)
-            gradient = gradient + momentum * velocity if self.nesterov else velocity
-        variable.assign_sub(learning_rate * gradient)
+        if not self.momentum:
+            variable.assign_sub(learning_rate * gradient)
+            return
+        velocity = self._velocities[self._index_dict[self._var_key(variable)]]
+        # One pass over the memory, where the same in single operations takes four.
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=velocity.handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
 
     def _apply_weight_decay(self, variables):
         """The base class would decay the weights directly, past the momentum."""

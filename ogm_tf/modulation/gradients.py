@@ -1,6 +1,7 @@
 """The gradients of one step: computed, summed over replicas, modulated and applied."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,22 @@ from ogm_tf.modulation.branches import VariableFilter, modulated_names
 from ogm_tf.modulation.policies import OGM
 
 Gradient = tf.Tensor | tf.IndexedSlices | None
+
+
+class Contribution(NamedTuple):
+    """What one replica's batch contributes to an update.
+
+    Args:
+      scores: Of the modalities, `[M]`.
+      loss: Its share of the total loss, `[]`.
+      gradients: Of the total loss, one a trainable variable; None where there is none.
+      penalties: The part of them that comes from regularisation and is never modulated, or Nones.
+    """
+
+    scores: tf.Tensor
+    loss: tf.Tensor
+    gradients: Sequence[Gradient]
+    penalties: Sequence[Gradient]
 
 
 def compute_gradients(
@@ -48,6 +65,65 @@ def sum_over_replicas(values: Sequence[Gradient]) -> list[Gradient]:
     return [None if value is None else next(sums) for value in values]
 
 
+def run_if(condition: tf.Tensor, function: Callable[[], None]) -> None:
+    """Runs a function in replica context where a condition holds, the same one on every replica.
+
+    Args:
+      condition: bool `[]`.
+      function: May contain collectives and optimiser updates, which no branch of a `tf.cond` on a
+        replica may: so the branch is taken once, around all replicas.
+    """
+
+    def branch(run):
+        def taken():
+            run()
+            return tf.constant(0)
+
+        return taken
+
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        tf.cond(condition, branch(function), lambda: tf.constant(0))
+        return
+
+    def merged(strategy, conditions, functions):
+        condition = strategy.experimental_local_results(conditions)[0]
+
+        def run():
+            strategy.run(lambda function: function(), args=(functions,))
+
+        tf.cond(condition, branch(run), lambda: tf.constant(0))
+
+    context.merge_call(merged, args=(condition, function))
+
+
+def are_finite(values: Sequence[Gradient]) -> tf.Tensor:
+    """Returns which values hold finite numbers only, bool `[len(values)]`; a None does."""
+    # A sum is finite where its terms are, and costs no tensor of the gradient's size.
+    return tf.stack(
+        [
+            tf.constant(True) if value is None else tf.math.is_finite(tf.reduce_sum(_values(value)))
+            for value in values
+        ]
+    )
+
+
+def with_values(variables: Sequence[tf.Variable]) -> list[tuple[tf.Variable, tf.Tensor]]:
+    """Returns variables, each with the value it has at this point of a step on this replica."""
+    return [(variable, tf.identity(variable)) for variable in variables]
+
+
+def restore_unless(condition: tf.Tensor, before: Sequence[tuple[tf.Variable, tf.Tensor]]) -> None:
+    """Gives variables the values they had before, where a condition, bool `[]`, does not hold."""
+    for variable, value in before:
+        variable.assign(tf.where(condition, variable, value))
+
+
+def skips_by_itself(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Returns whether an optimiser leaves non-finite gradients out, and needs to see them."""
+    return isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer) and optimizer.dynamic
+
+
 def per_variable(
     coefficients: Mapping[str, tf.Tensor],
     branches: Mapping[str, Sequence[tf.Variable]],
@@ -81,37 +157,35 @@ def modulate_gradients(
     step: tf.Tensor | tf.Variable,
     active: tf.Tensor,
 ) -> list[Gradient]:
-    """Returns the gradients to apply: summed over replicas, and modulated where the policy is on.
+    """Returns the gradients to apply: modulated where the policy is on.
 
     Args:
       policy: Scales a list of gradients and adds its noise.
-      gradients: Of the total loss, on this replica, one a variable.
+      gradients: Of the total loss, summed over replicas, one a variable.
       penalties: The part of them that comes from regularisation and is not modulated, or Nones.
       coefficients: Of every variable, or None where it is not modulated.
       step: The optimiser's count of steps, which the noise is drawn from.
       active: Whether the epoch lies in the policy's window, bool `[]`.
     """
-    gradients = [
-        tf.convert_to_tensor(gradient)
-        if coefficient is not None and isinstance(gradient, tf.IndexedSlices)
-        else gradient
-        for gradient, coefficient in zip(gradients, coefficients, strict=True)
-    ]
-    summed = sum_over_replicas([*gradients, *penalties])
-    gradients, penalties = summed[: len(gradients)], summed[len(gradients) :]
     # A branch of `tf.cond` holds no None and no sparse gradient, so the rest stays outside.
     chosen = [i for i, c in enumerate(coefficients) if c is not None and gradients[i] is not None]
+    result = list(gradients)
+    for index in chosen:
+        result[index] = tf.convert_to_tensor(result[index])
 
     def modulated():
-        data = [
-            gradient if penalty is None or index not in chosen else gradient - penalty
-            for index, (gradient, penalty) in enumerate(zip(gradients, penalties, strict=True))
-        ]
+        data = list(result)
+        for index in chosen:
+            if penalties[index] is not None:
+                data[index] -= penalties[index]
         data = policy.modulate(data, coefficients, step)
         return [data[i] if penalties[i] is None else data[i] + penalties[i] for i in chosen]
 
-    values = tf.cond(active, modulated, lambda: [tf.identity(gradients[i]) for i in chosen])
-    result = list(gradients)
+    values = tf.cond(active, modulated, lambda: [tf.identity(result[i]) for i in chosen])
     for index, value in zip(chosen, values, strict=True):
         result[index] = value
     return result
+
+
+def _values(value: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+    return value.values if isinstance(value, tf.IndexedSlices) else value

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ogm_tf.modulation import discrepancy
 from ogm_tf.modulation.branches import VariableFilter, get_filter
-from ogm_tf.modulation.noise import gradient_noise, noise_seeds
+from ogm_tf.modulation.noise import noise_seeds, scale_and_add_noise
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -172,15 +172,22 @@ class OGMGE(OGM):
     def modulate(self, gradients, coefficients, step):
         """Returns k * gradient + noise where there is a coefficient; see `OGM.modulate`."""
         seeds = noise_seeds(self.seed, step, len(gradients))
-        scaled = super().modulate(gradients, coefficients, step)
-        return [
-            value
-            if coefficient is None or gradient is None
-            else value + gradient_noise(gradient, seeds[index])
-            for index, (value, gradient, coefficient) in enumerate(
-                zip(scaled, gradients, coefficients, strict=True)
+        chosen = [
+            index
+            for index, (gradient, coefficient) in enumerate(
+                zip(gradients, coefficients, strict=True)
             )
+            if gradient is not None and coefficient is not None
         ]
+        enhanced = scale_and_add_noise(
+            [gradients[index] for index in chosen],
+            [coefficients[index] for index in chosen],
+            tf.gather(seeds, chosen),
+        )
+        result = list(gradients)
+        for index, value in zip(chosen, enhanced, strict=True):
+            result[index] = value
+        return result
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -158,6 +158,35 @@ def test_half_precision_and_graph():
     assert {v.dtype for v in model.variables} == {tf.float32}
 
 
+def test_synchronized_replicas_are_one_device(mirrored):
+    x = pictures(24, 4, 4, 1)
+    # Far from the batch's other half, so that statistics of its own show.
+    x[4:8] = 5 * x[4:8] + 3
+
+    def fit(synchronized):
+        keras.utils.set_random_seed(0)
+        model = encoders.small_cnn((4, 4, 1), channels=(3,), synchronized=synchronized)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.fit(x, tf.ones([24, 3]), 8, shuffle=False, verbose=0)
+        return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+    one = fit(synchronized=True)
+    with mirrored.scope():
+        two, local = fit(synchronized=True), fit(synchronized=False)
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-6)
+    assert np.abs(local - one).max() > 0.01
+
+
+@pytest.mark.parametrize("make", [encoders.resnet18, encoders.small_cnn])
+def test_every_normalization_is_synchronized_or_none(make):
+    for synchronized, model in [
+        (False, make((32, 32, 1))),
+        (True, make((32, 32, 1), synchronized=True)),
+    ]:
+        found = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+        assert {layer.synchronized for layer in found} == {synchronized}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -26,13 +26,19 @@ def logits_loss():
 
 
 def build(
-    modulation=None, fusion="Concat", regularizer=None, names=("visual", "audio"), called=True
+    modulation=None,
+    fusion="Concat",
+    regularizer=None,
+    names=("visual", "audio"),
+    called=True,
+    accumulate_steps=1,
 ):
     keras.utils.set_random_seed(1)
     model = ogm_tf.OGMModel(
         encoders={name: encoder(name, regularizer=regularizer) for name in names},
         fusion=getattr(ogm_tf.fusion, fusion)(num_classes=CLASSES),
         modulation=modulation,
+        accumulate_steps=accumulate_steps,
     )
     if called:
         model({name: tf.zeros([1, 6]) for name in names})

@@ -10,7 +10,6 @@ import tensorflow as tf
 from ogm_tf import modulation
 from ogm_tf.modulation import OGM, OGMGE
 from ogm_tf.modulation.branches import modulated_names
-from ogm_tf.modulation.noise import gradient_noise, gradient_noise_stddev, noise_seeds
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -121,43 +120,6 @@ def test_coefficients_by_hand(rule, alpha, ratio, expected):
 def test_unknown_rule_lists_the_known():
     with pytest.raises(ValueError, match="tanh, continuous, tpami.*Received: rule='linear'"):
         modulation.coefficients({"a": 1.0}, 0.1, "linear")
-
-
-def test_noise_has_the_stated_spread_and_nothing_in_common_with_the_gradient():
-    gradient = tf.random.stateless_normal([3, 3, 64, 512], [1, 2], mean=0.3, stddev=0.02)
-    noise = gradient_noise(gradient, [5, 6]).numpy().ravel()
-    flat = gradient.numpy().ravel()
-    stddev = flat.std(ddof=1)
-    # 295k elements: the standard error of a correlation is 0.0018.
-    assert noise.std() == pytest.approx(stddev, rel=0.02)
-    assert abs(noise.mean()) < 4 * stddev / math.sqrt(noise.size)
-    assert abs(np.corrcoef(noise, flat)[0, 1]) < 0.008
-    assert np.mean((noise / stddev) ** 4) == pytest.approx(3.0, abs=0.05)
-
-
-def test_noise_stddev_is_unbiased_and_zero_for_one_element():
-    assert float(gradient_noise_stddev(tf.constant([1.0, 2.0, 4.0]))) == pytest.approx(
-        np.std([1, 2, 4], ddof=1), rel=1e-6
-    )
-    assert float(gradient_noise_stddev(tf.constant([[3.0]]))) == pytest.approx(1e-8)
-
-
-def test_noise_is_a_function_of_seed_step_and_variable():
-    gradient = tf.random.stateless_normal([64, 64], [0, 0])
-
-    def draw(run_seed, step, index):
-        return gradient_noise(gradient, noise_seeds(run_seed, tf.constant(step), 4)[index]).numpy()
-
-    first = draw(0, 7, 1)
-    np.testing.assert_array_equal(first, draw(0, 7, 1))
-    for other in (draw(1, 7, 1), draw(0, 8, 1), draw(0, 7, 2)):
-        assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.08
-
-
-def test_noise_is_the_same_under_xla():
-    gradient = tf.random.stateless_normal([33, 17], [0, 0])
-    compiled = tf.function(gradient_noise, jit_compile=True)(gradient, tf.constant([3, 4]))
-    np.testing.assert_allclose(gradient_noise(gradient, [3, 4]), compiled, rtol=1e-5, atol=1e-7)
 
 
 def test_filters_choose_by_rank_and_name():

@@ -1,0 +1,133 @@
+"""Steps that are not finite: they change nothing, are counted, and end a diverged run."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ogm_tf
+from tests.ogm_tf.tiny_models import BATCH, build, compiled, data, encoder
+
+
+def batches(bad, steps=6, value=np.inf):
+    """Batches of which the given ones hold no finite number in the first sample's sound."""
+    elements = []
+    for step in range(steps):
+        inputs, labels = data(seed=step)
+        if step in bad:
+            inputs["audio"][0, 0] = value
+        elements.append((inputs, labels))
+    inputs = {n: np.concatenate([x[n] for x, _ in elements]) for n in elements[0][0]}
+    labels = np.concatenate([y for _, y in elements])
+    return tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(BATCH)
+
+
+def good(bad, steps=6, value=None):
+    """The batches of `batches` that are finite."""
+    kept = [step for step in range(steps) if step not in bad]
+    return (
+        batches(bad, steps)
+        .enumerate()
+        .filter(lambda step, _: tf.reduce_any(step == kept))
+        .map(lambda _, element: element)
+    )
+
+
+@pytest.mark.parametrize("modulation", [None, ogm_tf.OGM(0.7)])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_bad_step_changes_nothing_but_its_count(modulation, replicas, mirrored):
+    strategy = mirrored if replicas == 2 else tf.distribute.get_strategy()
+    results = []
+    for take in (batches, good):
+        with strategy.scope():
+            optimizer = ogm_tf.optimizers.SGD(0.1, momentum=0.9)
+            model = compiled(build(modulation), optimizer)
+        history = model.fit(take({1, 5}), verbose=0).history
+        results.append((model.get_weights(), history, model.optimizer.iterations.numpy()))
+    (weights, history, iterations), (reference, expected, steps) = results
+    assert history.pop("skipped_steps") == [2] and expected.pop("skipped_steps") == [0]
+    assert iterations == steps == 4
+    for ours, theirs in zip(weights, reference, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for name, values in expected.items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_batch_normalisation_keeps_its_averages(replicas, mirrored):
+    results = []
+    for take in (batches, good):
+        keras.utils.set_random_seed(1)
+        with (mirrored if replicas == 2 else tf.distribute.get_strategy()).scope():
+            encoders = {
+                name: keras.Sequential([keras.layers.BatchNormalization(), encoder(name)])
+                for name in ("visual", "audio")
+            }
+            model = compiled(
+                ogm_tf.OGMModel(encoders, ogm_tf.fusion.Concat(num_classes=3), ogm_tf.OGM(0.7))
+            )
+        data = take({0, 3}, value=np.nan)
+        history = model.fit(data, verbose=0).history
+        results.append((model.get_weights(), history["loss"]))
+    (weights, loss), (reference, expected) = results
+    assert loss == pytest.approx(expected, rel=1e-6)
+    for ours, theirs in zip(weights, reference, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_was_not_finite_is_named():
+    model = compiled(build(ogm_tf.OGM(0.7)))
+    assert model.last_skipped is None
+    model.fit(batches(()), verbose=0)
+    assert model.last_skipped is None and model.skipped_in_a_row == 0
+    model.fit(batches({5}), verbose=0)
+    assert model.skipped_in_a_row == 1
+    assert (
+        model.last_skipped
+        == f"the gradient of {model.branches['audio'][0].name} of the modality 'audio'"
+    )
+
+
+def test_an_infinite_loss_with_finite_gradients_is_skipped():
+    class Lossy(ogm_tf.OGMModel):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+            loss = super().compute_loss(x, y, y_pred, sample_weight)
+            return loss + tf.stop_gradient(tf.constant(np.inf))
+
+    fusion = ogm_tf.fusion.Concat(num_classes=3)
+    model = compiled(Lossy({name: encoder(name) for name in ("visual", "audio")}, fusion))
+    inputs, labels = data()
+    model(inputs)
+    before = model.get_weights()
+    model.fit(inputs, labels, batch_size=BATCH, verbose=0)
+    assert model.last_skipped == "the loss"
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_too_many_in_a_row_end_the_run():
+    model = compiled(build(ogm_tf.OGM(0.7)))
+    stop = ogm_tf.callbacks.SkippedSteps(limit=3)
+    model.fit(batches({0, 1, 3, 4}), callbacks=[stop], verbose=0)
+    with pytest.raises(ArithmeticError, match="3 steps in a row .* epoch 1, step 0") as error:
+        model.fit(batches({0, 4, 5}), epochs=2, callbacks=[stop], verbose=0)
+    assert "'audio'" in str(error.value)
+    with pytest.raises(ValueError, match="Received: limit=0"):
+        ogm_tf.callbacks.SkippedSteps(limit=0)
+
+
+def test_a_bad_batch_spoils_only_its_own_accumulation():
+    model = compiled(build(ogm_tf.OGM(0.7), accumulate_steps=2))
+    history = model.fit(batches({2}), verbose=0).history
+    assert history["skipped_steps"] == [1] and model.optimizer.iterations == 2
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_loss_scaling_sees_what_is_not_finite():
+    """It halves its scale and skips the step by itself."""
+    optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    model = compiled(build(ogm_tf.OGM(0.7)), optimizer)
+    history = model.fit(batches({1, 2}), verbose=0).history
+    assert history["skipped_steps"] == [2]
+    assert optimizer.loss_scale == 2**15 / 4
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
