@@ -19,6 +19,11 @@ class Accumulator:
         self._count: tf.Variable | None = None
         self._sums: list[tf.Variable] = []
 
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The sums and the count; none before the first batch."""
+        return [] if self._count is None else [*self._sums, self._count]
+
     def clear(self) -> None:
         """Forgets the batches added."""
         if self._count is not None:

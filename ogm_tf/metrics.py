@@ -28,6 +28,8 @@ class ModalityTrackers:
         self.coefficient = {n: keras.metrics.Mean(name=f"{n}_coefficient") for n in names}
         self.counted_loss = keras.metrics.Mean(name="counted_loss")
         self.skipped = SkippedSteps()
+        # What a step that is being traced would take back: a condition, variables and values.
+        self.undo: tuple[tf.Tensor, list[tuple[tf.Variable, tf.Tensor]]] | None = None
         self.leftover = Latest(name="leftover_steps") if accumulates else None
 
     @property

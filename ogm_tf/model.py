@@ -93,6 +93,8 @@ class OGMModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        # Everything a step returns is a metric, of which each replica has the whole.
+        self.distribute_reduction_method = "first"
         if modulation is not None and not isinstance(modulation, OGM):
             raise TypeError(
                 "`modulation` must be ogm_tf.OGM, ogm_tf.OGMGE or None. "
@@ -169,6 +171,11 @@ class OGMModel(keras.Model):
         A training loop of your own, such as one of `train_on_batch`, assigns it.
         """
         return self._epoch_counter.epoch
+
+    @property
+    def step_variables(self) -> list[tf.Variable]:
+        """What a step keeps for the next beside weights and metrics: sums of gradients."""
+        return self._accumulator.variables
 
     @property
     def skipped_in_a_row(self) -> int:
@@ -263,9 +270,15 @@ class OGMModel(keras.Model):
 
         self._trackers.update_accuracy(unimodal, labels)
         self._trackers.update_score(unimodal, labels, sample_weight)
-        results = self.compute_metrics(inputs, labels, logits, sample_weight)
-        restore_unless(is_finite, before)
-        return results | self.get_metrics_result()
+        self._trackers.undo = (is_finite, before)
+        return self.compute_metrics(inputs, labels, logits, sample_weight)
+
+    def get_metrics_result(self):
+        # After the last update of a metric in the step, and before the first reading.
+        if self._trackers and self._trackers.undo:
+            restore_unless(*self._trackers.undo)
+            self._trackers.undo = None
+        return super().get_metrics_result()
 
     def _update(self, batch: Contribution) -> tf.Tensor:
         """Modulates and applies what all replicas contribute, if it is finite; returns whether."""

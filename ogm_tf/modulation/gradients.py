@@ -81,8 +81,8 @@ def run_if(condition: tf.Tensor, function: Callable[[], None]) -> None:
 
         return taken
 
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
+    # Even a strategy of a single replica merges.
+    if not tf.distribute.has_strategy():
         tf.cond(condition, branch(function), lambda: tf.constant(0))
         return
 
@@ -94,7 +94,7 @@ def run_if(condition: tf.Tensor, function: Callable[[], None]) -> None:
 
         tf.cond(condition, branch(run), lambda: tf.constant(0))
 
-    context.merge_call(merged, args=(condition, function))
+    tf.distribute.get_replica_context().merge_call(merged, args=(condition, function))
 
 
 def are_finite(values: Sequence[Gradient]) -> tf.Tensor:
