@@ -17,8 +17,7 @@ from input_pipelines.settings import ClipSettings
 class Purpose(enum.IntEnum):
     """What a random number is for; two purposes never share one."""
 
-    SHARD_ORDER = 0
-    CLIP_ORDER = 1
+    ORDER = 1
     WINDOW = 2
     CROP = 3
     FLIP = 4
@@ -184,6 +183,8 @@ def draw_seed(seed: int, purpose: Purpose, number: tf.Tensor | int) -> tf.Tensor
       purpose: What is drawn.
       number: int64 scalar: of the clip, or of the epoch where an order is drawn.
     """
+    # Of numbers of other types, fold_in would make other seeds.
+    number = tf.cast(number, tf.int64)
     return tf.random.fold_in(tf.constant([seed, purpose], tf.int64), number, alg="philox")
 
 

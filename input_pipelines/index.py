@@ -5,11 +5,15 @@ import functools
 import json
 from typing import Any
 
+import numpy as np
+
 from input_pipelines import files
 from input_pipelines.settings import ClipSettings, MediaLimits
 
 INDEX_FILE = "index.json"
-INDEX_VERSION = 2
+INDEX_VERSION = 3
+# What a TFRecord has around its data: a length with its checksum before, a checksum after.
+RECORD_FRAME_BYTES = 8 + 4 + 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +25,33 @@ class Shard:
       num_clips: Clips in it.
       num_bytes: Its size.
       sha256: Of its bytes, hexadecimal.
+      record_sizes: Bytes of each record, without its frame; decimal, with spaces: JSON would give
+        every number of a list a line.
     """
 
     file: str
     num_clips: int
     num_bytes: int
     sha256: str
+    record_sizes: str
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns where each record's frame starts, and the bytes of its data; int64 `[num_clips]`.
+
+        Raises:
+          ValueError: where the sizes are not those of `num_clips` records in `num_bytes` bytes.
+        """
+        try:
+            sizes = np.array(self.record_sizes.split(), np.int64)
+        except ValueError:
+            sizes = np.zeros(0, np.int64)
+        ends = np.cumsum(sizes + RECORD_FRAME_BYTES)
+        if not 0 < len(sizes) == self.num_clips or ends[-1] != self.num_bytes or min(sizes) < 1:
+            raise ValueError(
+                "The index must say how long every record of a shard is; prepare the records "
+                f"again. Received: {self.file} with record_sizes={self.record_sizes[:80]!r}."
+            )
+        return ends - sizes - RECORD_FRAME_BYTES, sizes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,14 @@ import tqdm
 from absl import logging
 
 from input_pipelines import files, listing, manifest, output_folder, shards, workers
-from input_pipelines.index import INDEX_FILE, Index, SplitIndex, read_index, write_index
+from input_pipelines.index import (
+    INDEX_FILE,
+    INDEX_VERSION,
+    Index,
+    SplitIndex,
+    read_index,
+    write_index,
+)
 from input_pipelines.listing import Listing
 from input_pipelines.progress import progress_bar
 from input_pipelines.settings import ClipSettings, MediaLimits
@@ -90,6 +97,7 @@ def prepare(
         "clips_per_shard": clips_per_shard,
         "limits": limits,
         "settings": settings,
+        "version": INDEX_VERSION,
     }
     clips = listing.hold_out_validation(source.clips, validation_fraction)
     class_names = source.class_names or listing.sorted_labels(clips)

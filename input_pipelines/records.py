@@ -75,19 +75,20 @@ class ShardWriter:
         self.shard: Shard | None = None
         self._path = path
         self._writer = tf.io.TFRecordWriter(path)
-        self._num_clips = 0
+        self._sizes: list[int] = []
 
     def write(self, serialized: bytes) -> None:
         """Adds one clip."""
         self._writer.write(serialized)
-        self._num_clips += 1
+        self._sizes.append(len(serialized))
 
     def close(self, name: str) -> None:
         """Ends the file, which will have this name."""
         self._writer.close()
-        if self._num_clips:
-            num_bytes = files.size(self._path)
-            self.shard = Shard(name, self._num_clips, num_bytes, sha256(self._path))
+        if self._sizes:
+            num_bytes, digest = files.size(self._path), sha256(self._path)
+            sizes = " ".join(map(str, self._sizes))
+            self.shard = Shard(name, len(self._sizes), num_bytes, digest, sizes)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from input_pipelines.progress import progress_bar
 def verify(records_dir: files.Path, progress: bool = True) -> Index:
     """Re-reads every record and compares it with the index.
 
-    Of every shard its size and SHA-256; of every record the checksum of the file format, that it
-    parses, its label, and that it has sound and frames.
+    Of every shard its size and SHA-256; of every record its size, from which follows where it
+    starts, the checksum of the file format, that it parses, its label, and that it has sound and
+    frames.
 
     Args:
       records_dir: Folder that `preparation.prepare` wrote.
@@ -58,9 +59,10 @@ def _damage(
     path = files.join(records_dir, shard.file)
     if not files.is_file(path):
         return "is missing"
-    num_read = 0
+    num_read, sizes = 0, []
     try:
         for serialized in tf.data.TFRecordDataset(path):
+            sizes.append(len(serialized.numpy()))
             if damage := _record_damage(serialized, index, counts):
                 return f"record {num_read}: {damage}"
             num_read += 1
@@ -71,6 +73,9 @@ def _damage(
         return f"{num_read} records, the index says {shard.num_clips}"
     if files.size(path) != shard.num_bytes or records.sha256(path) != shard.sha256:
         return "other bytes than were written"
+    # Last: where the bytes are those that were written, it is the index that is wrong.
+    if " ".join(map(str, sizes)) != shard.record_sizes:
+        return f"records of {sizes[:3]}... bytes, the index says {shard.record_sizes[:80]!r}"
     return None
 
 

@@ -44,6 +44,21 @@ class Source:
     start_s: float = 0.0
 
 
+def random_clip(number):
+    """Every clip its own frequency and its own pictures, 0.75 s."""
+    random = np.random.default_rng(number)
+    # Bin 2 (number + 1) of the spectrogram; the noise tells windows apart.
+    waveform = 9000 * np.sin(np.arange(6000) * 2 * np.pi * (2 + 2 * number) / 64)
+    waveform += random.normal(size=6000) * 500
+    return Source(
+        f"clip{number}",
+        "abc"[number % 3],
+        waveform.astype(np.int16),
+        list(random.integers(0, 255, [4, 16, 24, 3]).astype(np.uint8)),
+        times_us=[0, 200_000, 400_000, 600_000],
+    )
+
+
 def write(folder, splits, settings=SETTINGS, shards=2, **changes):
     """Writes the records of some sources by split; `changes` are fields of the index."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +84,20 @@ def write(folder, splits, settings=SETTINGS, shards=2, **changes):
     index = Index(class_names=tuple(names), settings=settings, splits=found, **values | changes)
     write_index(folder, index)
     return folder
+
+
+def assert_equal(left, right):
+    """Checks that two sequences of batches are the same, bit for bit."""
+    left, right = list(left), list(right)
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        for value, expected in zip(flat(one), flat(other), strict=True):
+            np.testing.assert_array_equal(value, expected)
+
+
+def flat(element):
+    """Returns the arrays of a batch."""
+    return [np.asarray(value) for value in tf.nest.flatten(element)]
 
 
 def _encode(source, split, label, settings):

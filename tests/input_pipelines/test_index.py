@@ -15,7 +15,7 @@ from input_pipelines.index import (
 from input_pipelines.settings import AudioSettings, ClipSettings, MediaLimits, VideoSettings
 
 SETTINGS = ClipSettings(window_s=2.0, audio=AudioSettings(sample_rate_hz=8000))
-SHARD = Shard("train-0", 2, 99, "ab")
+SHARD = Shard("train-0", 2, 99, "ab", "30 37")
 INDEX = Index(
     class_names=("bark", "miaou é"),
     settings=SETTINGS,
@@ -50,6 +50,19 @@ def test_index_errors(tmp_path):
     del values["splits"]
     with pytest.raises(ValueError, match="damaged. Received"):
         Index.from_json(json.dumps(values))
+
+
+def test_records_lie_one_after_the_other_in_their_frames():
+    offsets, sizes = Shard("a", 3, 5 + 70 + 1 + 3 * 16, "ab", "5 70 1").places()
+    # A frame is 12 bytes before and 4 after.
+    assert offsets.tolist() == [0, 21, 107] and sizes.tolist() == [5, 70, 1]
+
+
+@pytest.mark.parametrize("record_sizes", ["", "67", "30 38", "67 0", "30 x", "10 10 31"])
+def test_sizes_must_be_those_of_the_shard(record_sizes):
+    shard = dataclasses.replace(SHARD, record_sizes=record_sizes)
+    with pytest.raises(ValueError, match=f"Received: train-0 with record_sizes='{record_sizes}'"):
+        shard.places()
 
 
 def test_measured_statistics_stand_in_for_the_dataset_s():

@@ -89,6 +89,10 @@ def test_records_hold_every_clip_once_in_the_order_of_hashes(data):
             # The loudest of the 50 Hz bins of 0.32 s is the tone's.
             loudest = np.argmax(np.abs(np.fft.rfft(waveform))) * 16_000 / len(waveform)
             assert loudest == pytest.approx(FREQUENCIES_HZ[label], abs=5)
+        content = (data / "records" / shard.file).read_bytes()
+        for offset, size in zip(*shard.places(), strict=True):
+            # The length of a record is the first thing in its frame.
+            assert int.from_bytes(content[offset : offset + 8], "little") == size
     expected = [f"{label}{i}" for label in FREQUENCIES_HZ for i in range(3)]
     assert clip_ids == sorted(expected, key=listing.clip_hash)
 
@@ -189,6 +193,12 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data, monkeypatch, nu
     monkeypatch.setattr(shards, "write", write)
     with pytest.raises(ValueError, match=r"clips_per_shard \(2 there, 3 wanted\)"):
         _prepare(data, clips_per_shard=3)
+    arguments = data / "records" / shards.PROGRESS_FOLDER / "arguments.json"
+    begun = arguments.read_text()
+    arguments.write_text(begun.replace('"version": 3', '"version": 2'))
+    with pytest.raises(ValueError, match=r"version \(2 there, 3 wanted\)"):
+        _prepare(data)
+    arguments.write_text(begun)
     assert _prepare(data, num_workers=num_workers) == index
     assert {name: (data / "records" / name).stat().st_mtime_ns for name in written} == times
     assert _contents(data / "records") == _contents(data / "uninterrupted")

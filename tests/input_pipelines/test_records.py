@@ -88,7 +88,7 @@ def test_shards_have_their_name_only_when_complete(tmp_path):
         writer.write(b"two")
     assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == [b"one", b"two"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert writer.shard == Shard(name, 2, path.stat().st_size, digest)
+    assert writer.shard == Shard(name, 2, path.stat().st_size, digest, "3 3")
     with pytest.raises(KeyError):
         with records.write_shard(tmp_path, name) as writer:
             writer.write(b"three")

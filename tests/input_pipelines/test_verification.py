@@ -65,6 +65,19 @@ def test_other_and_missing_records_are_found(folder):
         verify(folder, progress=False)
 
 
+def test_the_places_of_records_are_compared(folder):
+    index = read_index(folder)
+    (shard,) = index.splits["train"].shards
+    first, second = map(int, shard.record_sizes.split())
+    spoiled = dataclasses.replace(shard, record_sizes=f"{first - 1} {second + 1}")
+    split = dataclasses.replace(index.splits["train"], shards=(spoiled,))
+    write_index(folder, dataclasses.replace(index, splits=index.splits | {"train": split}))
+    with pytest.raises(
+        ValueError, match=f"{SHARD}: records of .* bytes, the index says '{first - 1} "
+    ):
+        verify(folder, progress=False)
+
+
 def test_counts_of_classes_are_compared(folder):
     index = read_index(folder)
     split = dataclasses.replace(index.splits["train"], class_counts={"x": 1, "y": 1})
