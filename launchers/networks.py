@@ -26,6 +26,7 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
         encoders={name: _encoder(settings, shape, name) for name, shape in shapes.items()},
         fusion=_FUSIONS[settings.fusion](num_classes=len(index.class_names)),
         modulation=_modulation(settings),
+        accumulate_steps=settings.accumulate_steps,
     )
     model({name: keras.backend.zeros((1, *shape)) for name, shape in shapes.items()})
     model.compile(
@@ -39,12 +40,13 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
 
 
 def _encoder(settings: TrainSettings, shape: tuple[int, ...], name: str) -> keras.Model:
+    common = {"name": name, "synchronized": settings.synchronized_batch_norm}
     width = settings.encoder_width
     if settings.encoder == "resnet18":
-        return ogm_tf.encoders.resnet18(shape, name=name, width=width or 64)
+        return ogm_tf.encoders.resnet18(shape, width=width or 64, **common)
     width = width or 16
     channels = (width, 2 * width, 4 * width, 8 * width)
-    return ogm_tf.encoders.small_cnn(shape, name=name, channels=channels)
+    return ogm_tf.encoders.small_cnn(shape, channels=channels, **common)
 
 
 def _modulation(settings: TrainSettings) -> ogm_tf.OGM | None:

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+from ogm_tf.checkpoint_files import CheckpointFiles, reason
 
 _CONFIG, _HISTORY, _METRICS, _STATE = "config.json", "history.csv", "metrics.json", "state.json"
 
@@ -46,9 +49,12 @@ class RunFolder:
 
         Raises:
           RuntimeError: where another run holds it.
+          OSError: where it cannot be written.
         """
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as lock:
+        with self._reported(self.path):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -61,15 +67,14 @@ class RunFolder:
             yield
 
     def keep_config(self, config: Mapping[str, Any]) -> None:
-        """Writes the settings, or, once an epoch is done, compares them with those written.
+        """Writes the settings, or, once there is a checkpoint, compares them with those written.
 
         Raises:
           ValueError: where a setting differs; it is named.
         """
-        path = self.path / _CONFIG
         config = json.loads(json.dumps(config))
-        if not self.read_state():
-            write_json(path, config)
+        if not CheckpointFiles(self.checkpoints).positions():
+            self._write_json(_CONFIG, config)
             return
         previous = self.read_config()
         changed = [
@@ -108,7 +113,12 @@ class RunFolder:
 
     def write_history(self, history: Mapping[str, list[float]]) -> None:
         """Writes the columns of the history, the epoch first."""
-        with _replacing(self.path / _HISTORY) as partial, open(partial, "w", newline="") as file:
+        path = self.path / _HISTORY
+        with (
+            self._reported(path),
+            _replacing(path) as partial,
+            open(partial, "w", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(history)
             writer.writerows(zip(*history.values(), strict=True))
@@ -120,23 +130,21 @@ class RunFolder:
 
     def add_metrics(self, name: str, values: Mapping[str, float]) -> None:
         """Adds or replaces the metrics of one split."""
-        write_json(self.path / _METRICS, {**self.read_metrics(), name: dict(values)})
+        self._write_json(_METRICS, {**self.read_metrics(), name: dict(values)})
 
     def read_state(self) -> dict[str, Any]:
-        """Returns how far the run has come: `epoch` (done), `best_epoch`, `checkpoint`."""
+        """Returns what history and best model show: `epoch` (done), `best_epoch`, `best_score`."""
         path = self.path / _STATE
         return _read_json(path) if path.exists() else {}
 
     def write_state(self, state: Mapping[str, Any]) -> None:
-        """Writes how far the run has come."""
-        write_json(self.path / _STATE, state)
+        """Writes what history and best model show."""
+        self._write_json(_STATE, state)
 
-    def save_model(self, model: keras.Model, name: str) -> pathlib.Path:
-        """Writes a whole model, optimiser included, under `checkpoints/`."""
-        path = self.checkpoints / name
-        with _replacing(path) as partial:
+    def save_best(self, model: keras.Model) -> None:
+        """Writes the best model, optimiser included."""
+        with self._reported(self.best_model), _replacing(self.best_model) as partial:
             model.save(partial)
-        return path
 
     def load_best(self) -> keras.Model:
         """Returns the model of the best epoch.
@@ -151,6 +159,22 @@ class RunFolder:
                 f"Received: {self.path}, without one."
             )
         return keras.models.load_model(self.best_model)
+
+    def _write_json(self, name: str, value: Any) -> None:
+        with self._reported(self.path / name):
+            write_json(self.path / name, value)
+
+    @contextlib.contextmanager
+    def _reported(self, path: pathlib.Path) -> Iterator[None]:
+        """Says of what cannot be written where it was to be, and what of the run is safe."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            safe = CheckpointFiles(self.checkpoints).positions()
+            last = safe[-1] if safe else "none"
+            raise OSError(
+                f"{path} must be written. Received: {reason(error)}. The last checkpoint: {last}."
+            ) from error
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -9,7 +9,7 @@ ENCODERS = ("resnet18", "small_cnn")
 FUSIONS = ("concat", "sum", "film", "gated")
 MODULATIONS = ("none", "ogm", "ogm_ge")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-STRATEGIES = ("default", "mirrored")
+STRATEGIES = ("default", "mirrored", "multi_worker")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,31 @@ class TrainSettings(LauncherSettings):
     remove_modality: str | None = setting(
         None, "A modality whose input is replaced by zeros.", choices=("audio", "visual", "flow")
     )
-    strategy: str = setting("default", "One device, or all of this machine.", choices=STRATEGIES)
+    init_from: str | None = setting(
+        None, "Folder of another run, whose best weights this one starts from."
+    )
+    checkpoint_every_steps: int = positive(
+        500, "Steps between checkpoints: as many, at most, a killed run repeats."
+    )
+    max_skipped_steps: int = positive(
+        20, "Steps in a row whose loss or gradients are not finite, at which the run ends."
+    )
+    deterministic: bool = setting(
+        True, "Whether every operation gives the same bits every time; free on CPUs, not on GPUs."
+    )
+    accumulate_steps: int = positive(
+        1, "Batches in one update: as one of --batch_size times as many clips."
+    )
+    strategy: str = setting(
+        "default", "One device, all of this machine, or all of the machines in TF_CONFIG.",
+        choices=STRATEGIES,
+    )  # fmt: skip
+    logical_devices: int | None = positive(
+        None, "With --strategy=mirrored, the CPU as so many devices, to try things out."
+    )
+    synchronized_batch_norm: bool = setting(
+        False, "Whether batch normalisation takes its statistics over all devices' clips."
+    )
     precision: str = setting("float32", "Of the computation.", choices=PRECISIONS)
     jit_compile: bool = setting(False, "Whether XLA compiles the step; on one device.")
     seed: int = setting(

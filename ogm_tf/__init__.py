@@ -14,6 +14,7 @@ _require_supported(_sys.version_info, _keras.__version__)
 # Everything below needs the versions that were just checked.
 from ogm_tf import (  # noqa: E402
     callbacks,
+    checkpoints,
     encoders,
     fusion,
     layers,
@@ -21,6 +22,7 @@ from ogm_tf import (  # noqa: E402
     modulation,
     optimizers,
     serving,
+    transfer,
 )
 from ogm_tf.model import OGMModel  # noqa: E402
 from ogm_tf.modulation import OGM, OGMGE  # noqa: E402
@@ -32,6 +34,7 @@ __all__ = [
     "OGMModel",
     "__version__",
     "callbacks",
+    "checkpoints",
     "encoders",
     "fusion",
     "layers",
@@ -39,4 +42,5 @@ __all__ = [
     "modulation",
     "optimizers",
     "serving",
+    "transfer",
 ]

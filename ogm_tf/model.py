@@ -411,7 +411,6 @@ class OGMModel(keras.Model):
         """Returns the variables of the metrics of which a skipped step should leave no trace."""
         if not self.compiled_metrics.built:
             self.compiled_metrics.build(logits, labels)
-        self.target_specs = tuple(tf.TensorSpec.from_tensor(value) for value in (logits, labels))
         counts = {id(metric) for metric in self._trackers.counts}
         metrics = [metric for metric in self.metrics if id(metric) not in counts]
         return [variable for metric in metrics for variable in metric.variables]

@@ -18,6 +18,8 @@ MAY_IMPORT = {
     "ogm_tf.addons_optimizer": set(),
     "ogm_tf.analysis": {"ogm_tf.model"},
     "ogm_tf.callbacks": {"ogm_tf.accumulation"},
+    "ogm_tf.checkpoint_files": set(),
+    "ogm_tf.checkpoints": {"ogm_tf.checkpoint_files"},
     "ogm_tf.compatibility": set(),
     "ogm_tf.encoders": set(),
     "ogm_tf.fusion": set(),
@@ -35,8 +37,14 @@ MAY_IMPORT = {
     "ogm_tf.model_checks": set(),
     "ogm_tf.modulation": set(),
     "ogm_tf.optimizers": {"ogm_tf.addons_optimizer"},
-    "ogm_tf.representation": {"ogm_tf.model", "ogm_tf.encoders", "ogm_tf.modulation"},
+    "ogm_tf.representation": {
+        "ogm_tf.model",
+        "ogm_tf.encoders",
+        "ogm_tf.layers",
+        "ogm_tf.modulation",
+    },
     "ogm_tf.serving": {"ogm_tf.model"},
+    "ogm_tf.transfer": {"ogm_tf.model"},
     "ogm_tf.version": set(),
 }
 # What a module may not import although its room may.

@@ -16,7 +16,7 @@ def test_a_changed_setting_is_named(folder):
     with folder.locked():
         folder.keep_config({"alpha": "wrong"})
         folder.keep_config({"alpha": 0.5, "drops": (1, 2)})
-        folder.write_state({"epoch": 1})
+        (folder.checkpoints / "epoch-0000-step-000005").mkdir()
         folder.keep_config({"alpha": 0.5, "drops": (1, 2)})
         with pytest.raises(ValueError, match="Received: alpha was 0.5 and is 0.8; new was None"):
             folder.keep_config({"alpha": 0.8, "drops": (1, 2), "new": 1})
@@ -58,7 +58,7 @@ def test_an_interrupted_write_leaves_the_old_file(folder):
 
 def test_what_a_killed_run_leaves_is_swept_up_and_damage_is_named(folder):
     with folder.locked():
-        (folder.checkpoints / ".epoch-0002.77.keras").write_text("half")
+        (folder.checkpoints / ".best.77.keras").write_text("half")
         (folder.path / ".history.77.csv").write_text("half")
     with folder.locked():
         assert list(folder.checkpoints.iterdir()) == []
