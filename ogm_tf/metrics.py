@@ -156,6 +156,17 @@ def _same_on_replicas(metric: keras.metrics.Metric, name: str, initial: int) -> 
     )
 
 
+def counted_rows(sample_weight: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Returns 1 for every row of the logits, `[..., C]`, whose weight is not 0, else 0."""
+    counted = tf.cast(tf.convert_to_tensor(sample_weight) != 0, tf.float32)
+    rank = logits.shape.rank - 1
+    if counted.shape.rank == rank + 1 and counted.shape[-1] == 1:
+        counted = tf.squeeze(counted, axis=-1)
+    while counted.shape.rank < rank:
+        counted = tf.expand_dims(counted, axis=-1)
+    return tf.broadcast_to(counted, tf.shape(logits)[:-1])
+
+
 def mean_average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Returns the mean over classes of the average precision, the paper's second metric.
 

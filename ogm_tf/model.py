@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,24 +10,18 @@ import tensorflow as tf
 
 from ogm_tf.accumulation import Accumulator
 from ogm_tf.callbacks import EpochCounter
-from ogm_tf.metrics import ModalityTrackers
-from ogm_tf.model_checks import require_accumulate_steps, require_encoders, require_logits
-from ogm_tf.modulation.discrepancy import discrepancy_ratios
-from ogm_tf.modulation.gradients import (
-    Contribution,
-    apply_gradients,
-    are_finite,
-    compute_gradients,
-    modulate_gradients,
-    per_variable,
-    restore_unless,
-    run_if,
-    skips_by_itself,
-    sum_over_replicas,
-    with_values,
+from ogm_tf.metrics import ModalityTrackers, counted_rows
+from ogm_tf.model_checks import (
+    by_modality,
+    require_accumulate_steps,
+    require_encoders,
+    require_logits,
 )
+from ogm_tf.modulation.gradients import Contribution, compute_gradients, run_if
 from ogm_tf.modulation.policies import OGM
 from ogm_tf.modulation.scores import true_class_scores
+from ogm_tf.modulation.skipping import restore_unless, running_averages, with_values
+from ogm_tf.modulation.updates import update
 
 Logits = tuple[tf.Tensor, dict[str, tf.Tensor]]
 
@@ -127,7 +121,7 @@ class OGMModel(keras.Model):
         Raises:
           ValueError: where a modality is missing, or an encoder's output is not [B, D].
         """
-        inputs = self._by_modality(inputs)
+        inputs = by_modality(inputs, list(self.encoders))
         features = []
         for name, encoder in self.encoders.items():
             feature = encoder(inputs[name], training=training)
@@ -240,7 +234,7 @@ class OGMModel(keras.Model):
         if not self.built:
             # What batch normalisation keeps must be read before the pass that updates it.
             self(inputs, training=False)
-        before = with_values(self._running_averages())
+        before = with_values(running_averages(self.non_trainable_variables))
         with tf.GradientTape(persistent=True) as tape:
             logits, unimodal = self(inputs, training=True, unimodal=True)
             before += with_values(self._metric_variables(logits, labels))
@@ -281,34 +275,19 @@ class OGMModel(keras.Model):
         return super().get_metrics_result()
 
     def _update(self, batch: Contribution) -> tf.Tensor:
-        """Modulates and applies what all replicas contribute, if it is finite; returns whether."""
-        variables = self.trainable_variables
-        # One vector costs one collective, whatever the number of modalities.
-        totals = tf.concat([batch.scores, [tf.cast(batch.loss, tf.float32)]], axis=0)
-        *scores, loss = tf.unstack(sum_over_replicas([totals])[0])
-        ratios = discrepancy_ratios(dict(zip(self._trackers.names, scores, strict=True)))
-        summed = sum_over_replicas([*batch.gradients, *batch.penalties])
-        gradients, penalties = summed[: len(variables)], summed[len(variables) :]
-        finite = are_finite([*gradients, loss])
-        all_finite = tf.reduce_all(finite)
-        coefficients = {name: tf.ones([]) for name in ratios}
-        if self.modulation is not None:
-            coefficients = self._coefficients(ratios)
-            gradients = modulate_gradients(
-                self.modulation,
-                gradients,
-                penalties,
-                per_variable(coefficients, self.branches, variables, self.modulation.accepts),
-                step=self.optimizer.iterations,
-                active=self.modulation.is_active(self.epoch),
-            )
-        if skips_by_itself(self.optimizer):
-            apply_gradients(self.optimizer, gradients, variables)
-        else:
-            run_if(all_finite, lambda: apply_gradients(self.optimizer, gradients, variables))
-        self._trackers.update_balance(ratios, coefficients, all_finite)
-        self._trackers.skipped.update_state(finite)
-        return all_finite
+        """Updates the weights, and the trackers of updates; returns whether all was finite."""
+        result = update(
+            batch,
+            self.branches,
+            self.trainable_variables,
+            self.optimizer,
+            self.modulation,
+            self.epoch,
+        )
+        is_finite = tf.reduce_all(result.finite)
+        self._trackers.update_balance(result.ratios, result.coefficients, is_finite)
+        self._trackers.skipped.update_state(result.finite)
+        return is_finite
 
     def test_step(self, data):
         """One step of evaluation over the rows of non-zero sample weight."""
@@ -316,7 +295,7 @@ class OGMModel(keras.Model):
         logits, unimodal = self(inputs, training=False, unimodal=True)
         counted = None
         if sample_weight is not None:
-            counted = _counted(sample_weight, logits)
+            counted = counted_rows(sample_weight, logits)
             # Keras' losses and unweighted metrics average over what a mask leaves in.
             logits._keras_mask = counted
         loss = self.compute_loss(inputs, labels, logits, sample_weight)
@@ -366,23 +345,6 @@ class OGMModel(keras.Model):
             config[key] = _deserialize(config[key], custom_objects)
         return cls(**config)
 
-    def _by_modality(self, inputs: Any) -> dict[str, tf.Tensor]:
-        names = list(self.encoders)
-        if isinstance(inputs, Mapping):
-            missing = [name for name in names if name not in inputs]
-            if missing:
-                raise ValueError(
-                    f"Inputs must have the modalities {names}. Received: {sorted(inputs)}."
-                )
-            return {name: inputs[name] for name in names}
-        if not isinstance(inputs, Sequence) or len(inputs) != len(names):
-            received = f"{len(inputs)} tensors" if isinstance(inputs, Sequence) else "one tensor"
-            raise ValueError(
-                f"Inputs must be a dictionary of the modalities {names}, or a list in that order. "
-                f"Received: {received}."
-            )
-        return dict(zip(names, inputs, strict=True))
-
     @property
     def losses(self):
         # Tells a `compute_loss` of a subclass without regularisation from one that has it.
@@ -396,17 +358,6 @@ class OGMModel(keras.Model):
         losses = [tf.cast(loss, tf.float32) for loss in self.losses]
         return tf.nn.scale_regularization_loss(tf.add_n(losses))
 
-    def _running_averages(self) -> list[tf.Variable]:
-        """Returns the variables that the forward pass updates, such as batch normalisation's."""
-        return [
-            variable
-            for variable in self.non_trainable_variables
-            # Not the weights of a frozen layer, which no pass updates.
-            if not variable.trainable
-            and variable.dtype.is_floating
-            and variable.aggregation != tf.VariableAggregation.NONE
-        ]
-
     def _metric_variables(self, logits, labels) -> list[tf.Variable]:
         """Returns the variables of the metrics of which a skipped step should leave no trace."""
         if not self.compiled_metrics.built:
@@ -414,26 +365,6 @@ class OGMModel(keras.Model):
         counts = {id(metric) for metric in self._trackers.counts}
         metrics = [metric for metric in self.metrics if id(metric) not in counts]
         return [variable for metric in metrics for variable in metric.variables]
-
-    def _coefficients(self, ratios) -> dict[str, tf.Tensor]:
-        """Returns the coefficients in force: 1 outside the window and for a frozen modality."""
-        active = self.modulation.is_active(self.epoch)
-        branches = self.branches
-        return {
-            name: tf.where(active, value, 1.0) if branches[name] else tf.ones([])
-            for name, value in self.modulation.coefficients(ratios).items()
-        }
-
-
-def _counted(sample_weight: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns 1 for every row of the logits, `[..., C]`, whose weight is not 0, else 0."""
-    counted = tf.cast(tf.convert_to_tensor(sample_weight) != 0, tf.float32)
-    rank = logits.shape.rank - 1
-    if counted.shape.rank == rank + 1 and counted.shape[-1] == 1:
-        counted = tf.squeeze(counted, axis=-1)
-    while counted.shape.rank < rank:
-        counted = tf.expand_dims(counted, axis=-1)
-    return tf.broadcast_to(counted, tf.shape(logits)[:-1])
 
 
 def _deserialize(value: Any, custom_objects: Any) -> Any:

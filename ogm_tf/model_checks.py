@@ -2,10 +2,11 @@
 
 import inspect
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 def require_encoders(encoders: Any, fusion: Any) -> None:
@@ -53,3 +54,21 @@ def require_logits(loss: Any) -> None:
             "The loss must take logits: pass it with from_logits=True. "
             f"Received: {name} with from_logits=False."
         )
+
+
+def by_modality(inputs: Any, names: Sequence[str]) -> dict[str, tf.Tensor]:
+    """Returns a model's inputs by modality, or refuses them."""
+    if isinstance(inputs, Mapping):
+        missing = [name for name in names if name not in inputs]
+        if missing:
+            raise ValueError(
+                f"Inputs must have the modalities {names}. Received: {sorted(inputs)}."
+            )
+        return {name: inputs[name] for name in names}
+    if not isinstance(inputs, Sequence) or len(inputs) != len(names):
+        received = f"{len(inputs)} tensors" if isinstance(inputs, Sequence) else "one tensor"
+        raise ValueError(
+            f"Inputs must be a dictionary of the modalities {names}, or a list in that order. "
+            f"Received: {received}."
+        )
+    return dict(zip(names, inputs, strict=True))

@@ -97,33 +97,6 @@ def run_if(condition: tf.Tensor, function: Callable[[], None]) -> None:
     tf.distribute.get_replica_context().merge_call(merged, args=(condition, function))
 
 
-def are_finite(values: Sequence[Gradient]) -> tf.Tensor:
-    """Returns which values hold finite numbers only, bool `[len(values)]`; a None does."""
-    # A sum is finite where its terms are, and costs no tensor of the gradient's size.
-    return tf.stack(
-        [
-            tf.constant(True) if value is None else tf.math.is_finite(tf.reduce_sum(_values(value)))
-            for value in values
-        ]
-    )
-
-
-def with_values(variables: Sequence[tf.Variable]) -> list[tuple[tf.Variable, tf.Tensor]]:
-    """Returns variables, each with the value it has at this point of a step on this replica."""
-    return [(variable, tf.identity(variable)) for variable in variables]
-
-
-def restore_unless(condition: tf.Tensor, before: Sequence[tuple[tf.Variable, tf.Tensor]]) -> None:
-    """Gives variables the values they had before, where a condition, bool `[]`, does not hold."""
-    for variable, value in before:
-        variable.assign(tf.where(condition, variable, value))
-
-
-def skips_by_itself(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Returns whether an optimiser leaves non-finite gradients out, and needs to see them."""
-    return isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer) and optimizer.dynamic
-
-
 def per_variable(
     coefficients: Mapping[str, tf.Tensor],
     branches: Mapping[str, Sequence[tf.Variable]],
@@ -185,7 +158,3 @@ def modulate_gradients(
     for index, value in zip(chosen, values, strict=True):
         result[index] = value
     return result
-
-
-def _values(value: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
-    return value.values if isinstance(value, tf.IndexedSlices) else value

@@ -1,0 +1,51 @@
+"""Steps that are not finite: how they are seen, and what of them is taken back."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+
+def are_finite(values: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> tf.Tensor:
+    """Returns which values hold finite numbers only, bool `[len(values)]`; a None does."""
+    # A sum is finite where its terms are, and costs no tensor of the gradient's size.
+    return tf.stack(
+        [
+            tf.constant(True) if value is None else tf.math.is_finite(tf.reduce_sum(_values(value)))
+            for value in values
+        ]
+    )
+
+
+def with_values(variables: Sequence[tf.Variable]) -> list[tuple[tf.Variable, tf.Tensor]]:
+    """Returns variables, each with the value it has at this point of a step on this replica."""
+    return [(variable, tf.identity(variable)) for variable in variables]
+
+
+def restore_unless(condition: tf.Tensor, before: Sequence[tuple[tf.Variable, tf.Tensor]]) -> None:
+    """Gives variables the values they had before, where a condition, bool `[]`, does not hold."""
+    for variable, value in before:
+        variable.assign(tf.where(condition, variable, value))
+
+
+def running_averages(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """Returns those of a model's untrained variables that its forward pass updates."""
+    return [
+        variable
+        for variable in variables
+        # Not the weights of a frozen layer, nor what no replica may update.
+        if not variable.trainable
+        and variable.dtype.is_floating
+        and (
+            variable.aggregation != tf.VariableAggregation.NONE or not tf.distribute.has_strategy()
+        )
+    ]
+
+
+def skips_by_itself(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Returns whether an optimiser leaves non-finite gradients out, and needs to see them."""
+    return isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer) and optimizer.dynamic
+
+
+def _values(value: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+    return value.values if isinstance(value, tf.IndexedSlices) else value
