@@ -5,8 +5,9 @@ r"""What more devices cost: the same global batch on 1, 2, 4 and 8 replicas, and
 The replicas are logical devices of this machine's CPU, each number of them in a process of its own:
 they share the cores, so a step cannot get faster, and what it gets slower is the price of dividing
 and of reducing. The table shows that the weights stay equal, and the bytes and calls of each
-reduction; the prediction says, by formulas that it prints, how efficient several GPUs or machines
-would be. It prints everything and writes it as JSON.
+reduction; the prediction says, by formulas that it prints, how efficient 8 devices of one machine
+and 64 workers would be, each as fast as what was measured and with a batch of its own. It prints
+everything and writes it as JSON.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from launchers.settings import LauncherSettings, launch, positive, setting
 
 SHAPES = {"audio": (65, 64, 1), "visual": (2, 64, 64, 3)}
 NUM_CLASSES = 6
-CLUSTERS = (("8 GPUs of one machine", 8, "device_link_gb_s"), ("64 workers", 64, "network_gb_s"))
+CLUSTERS = (("8 devices of one machine", 8, "device_link_gb_s"), ("64 workers", 64, "network_gb_s"))
 FORMULAS = """
 bytes of one reduction by a ring, a replica:  2 * (N - 1) / N * bytes
 seconds of it:                                2 * (N - 1) * latency + bytes of it / bandwidth
@@ -48,11 +49,12 @@ class ScalingSettings(LauncherSettings):
     batch_size: int = positive(64, "Samples in a step, over all replicas.")
     steps: int = positive(10, "Measured steps of each number.")
     width: int = positive(16, "Channels of the first stage of the ResNet-18 that is measured.")
-    device_step_s: float = positive(
-        0.1, "Prediction: seconds a GPU computes on a step of ResNet-18 pairs, without reductions."
-    )
+    resnet_step_s: float | None = positive(
+        None, "Prediction: seconds of a step of the ResNet-18 pair on one device, as train_step.py "
+        "measures; by default only the network measured here is predicted.",
+    )  # fmt: skip
     device_link_gb_s: float = positive(
-        25.0, "Prediction: bandwidth between the GPUs of a machine, GB/s; 25 is PCIe 4."
+        25.0, "Prediction: bandwidth between the devices of a machine, GB/s; 25 is PCIe 4."
     )
     network_gb_s: float = positive(
         1.25, "Prediction: bandwidth between machines, GB/s; 1.25 is Ethernet of 10 Gbit/s."
@@ -94,7 +96,7 @@ def run(settings: ScalingSettings) -> None:
             f"{len(sizes)} | {gradients:,} ({result['gradients_s']:.4f}) | "
             f"{scores} ({result['scores_s']:.4f}) | {sum(sizes) - gradients - scores:,} |"
         )
-    predicted = _predict(settings)
+    predicted = _predict(settings, float(np.median(first["step_s"])), first["gradient_bytes"])
     write_json(
         folder / "scaling.json",
         {"settings": dataclasses.asdict(settings), "cores": len(os.sched_getaffinity(0)),
@@ -135,8 +137,11 @@ def _measure(settings: ScalingSettings, replicas: int) -> dict:
         tf.random.stateless_uniform([settings.batch_size], [0, 2], 0, NUM_CLASSES, tf.int32),
     )
     data = tf.data.Dataset.from_tensors(batch).repeat()
+    model.fit(data, steps_per_epoch=2, verbose=0)
     with _counted_reductions() as reductions:
-        model.fit(data, steps_per_epoch=2, verbose=0)
+        # The first trace, which makes the optimiser's variables, is done twice.
+        iterator = iter(strategy.experimental_distribute_dataset(data))
+        model.make_train_function(force=True).get_concrete_function(iterator)
     clock = _Clock()
     model.fit(data, steps_per_epoch=settings.steps + 1, verbose=0, callbacks=[clock])
     gradients = [tf.ones(variable.shape) for variable in model.trainable_variables]
@@ -160,7 +165,9 @@ def _counted_reductions() -> Iterator[list[int]]:
 
     def all_reduce(self, reduce_op, value, options=None):
         parts = tf.nest.flatten(value)
-        sizes.append(sum(4 * tf.TensorShape(part.shape).num_elements() for part in parts))
+        sizes.append(
+            sum(part.dtype.size * tf.TensorShape(part.shape).num_elements() for part in parts)
+        )
         return original(self, reduce_op, value, options)
 
     tf.distribute.ReplicaContext.all_reduce = all_reduce
@@ -200,35 +207,40 @@ def _reduction_s(strategy: tf.distribute.Strategy, values: list[tf.Tensor]) -> f
     return float(np.median(times[2:]))
 
 
-def _predict(settings: ScalingSettings) -> dict[str, dict[str, float]]:
-    """Prints and returns the efficiency of clusters for a pair of full ResNet-18."""
-    gradient_bytes = 4 * sum(
-        ogm_tf.encoders.resnet18(channels).count_params()
-        for channels in ((257, 188, 1), (224, 224, 3))
-    )
+def _predict(
+    settings: ScalingSettings, step_s: float, gradient_bytes: int
+) -> dict[str, dict[str, float]]:
+    """Prints and returns the efficiency of clusters, each device with a batch of its own."""
+    networks = {"the network above": (step_s, gradient_bytes)}
+    if settings.resnet_step_s is not None:
+        shapes = ((257, 188, 1), (224, 224, 3))
+        count = sum(ogm_tf.encoders.resnet18(shape).count_params() for shape in shapes)
+        networks["ResNet-18 pair"] = (settings.resnet_step_s, 4 * count)
     score_bytes = 4 * (len(SHAPES) + 1)
-    print(f"{FORMULAS}\n| cluster | gradients, s | scores, s | step, s | efficiency | "
-          "without scores |\n| --- | --- | --- | --- | --- | --- |")  # fmt: skip
+    print(f"{FORMULAS}\n| network | devices | compute, s | gradients, s | scores, s | efficiency | "
+          "without scores |\n| --- | --- | --- | --- | --- | --- | --- |")  # fmt: skip
     results = {}
-    for name, replicas, link in CLUSTERS:
-        bandwidth = getattr(settings, link) * 1e9
-        gradients, scores = (
-            2 * (replicas - 1) * settings.latency_s
-            + 2 * (replicas - 1) / replicas * num_bytes / bandwidth
-            for num_bytes in (gradient_bytes, score_bytes)
-        )
-        compute = settings.device_step_s
-        results[name] = {
-            "gradients_s": gradients,
-            "scores_s": scores,
-            "efficiency": compute / (compute + gradients + scores),
-            "efficiency_without_scores": compute / (compute + gradients),
-        }
-        print(
-            f"| {name}, {bandwidth / 1e9:g} GB/s | {gradients:.4f} | {scores:.4f} | "
-            f"{compute + gradients + scores:.3f} | {results[name]['efficiency']:.1%} | "
-            f"{results[name]['efficiency_without_scores']:.1%} |"
-        )
+    for network, (compute, num_bytes) in networks.items():
+        for cluster, replicas, link in CLUSTERS:
+            bandwidth = getattr(settings, link) * 1e9
+            gradients, scores = (
+                2 * (replicas - 1) * settings.latency_s
+                + 2 * (replicas - 1) / replicas * size / bandwidth
+                for size in (num_bytes, score_bytes)
+            )
+            result = {
+                "compute_s": compute,
+                "gradients_s": gradients,
+                "scores_s": scores,
+                "efficiency": compute / (compute + gradients + scores),
+                "efficiency_without_scores": compute / (compute + gradients),
+            }
+            print(
+                f"| {network} | {cluster}, {bandwidth / 1e9:g} GB/s | {compute:.2f} | "
+                f"{gradients:.4f} | {scores:.4f} | {result['efficiency']:.1%} | "
+                f"{result['efficiency_without_scores']:.1%} |"
+            )
+            results[f"{network}, {cluster}"] = result
     return results
 
 

@@ -159,15 +159,16 @@ def _matrix_gflops(dtype: str, size: int = 2048, repeats: int = 3) -> float:
 def _flops_per_sample() -> float:
     """Returns the multiplications and additions of all convolutions in one sample's step.
 
-    A training step does each of them three times: forward, and for the gradients of the input and
-    of the kernel.
+    A training step does each of them three times: forward, and for the gradients of the kernel and
+    of the input, which the first layer does not need.
     """
     total = 0
     for shape in SHAPES.values():
         for layer in ogm_tf.encoders.resnet18(shape[-3:]).layers:
             if isinstance(layer, keras.layers.Conv2D):
                 height, width = layer.output_shape[1:3]
-                total += 3 * 2 * height * width * int(np.prod(layer.kernel.shape))
+                times = 2 if layer.name == "stem_conv" else 3
+                total += times * 2 * height * width * int(np.prod(layer.kernel.shape))
     return total
 
 

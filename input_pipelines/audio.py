@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from input_pipelines import filter_banks
 from input_pipelines.settings import AudioSettings, ClipSettings
-from input_pipelines.spectrograms import num_samples_of, power_density, spectrogram
+from input_pipelines.spectrograms import num_samples_of, power_density, require_samples, spectrogram
 
 # Added to magnitudes and power densities before the logarithm, as the authors do.
 LOG_OFFSET = 1e-7
@@ -41,6 +41,9 @@ def features(waveform: tf.Tensor, settings: AudioSettings, normalize: bool = Tru
         values = tf.math.log(power_density(waveform, settings) + LOG_OFFSET)
     elif settings.features == "kaldi_fbank":
         values = filter_banks.kaldi(waveform, settings)
+    elif settings.features == "waveform":
+        require_samples(waveform, 1, settings)
+        values = waveform
     else:
         values = filter_banks.log_mel(waveform, settings)
     values = _fit_time(values, settings)[..., tf.newaxis]
@@ -101,7 +104,7 @@ def _fit_time(values: tf.Tensor, settings: AudioSettings) -> tf.Tensor:
 
 
 def _normalise(values: tf.Tensor, settings: AudioSettings) -> tf.Tensor:
-    """Normalises `[..., A, B, 1]` as `settings.normalization` says."""
+    """Normalises `[..., A, B, 1]`, of waveforms `[..., A, 1]`, as `settings.normalization` says."""
     if settings.normalization == "dataset":
         raise ValueError(
             "Features of a dataset need its measured mean and deviation: run "
@@ -111,10 +114,10 @@ def _normalise(values: tf.Tensor, settings: AudioSettings) -> tf.Tensor:
         if (settings.mean, settings.deviation) == (0.0, 1.0):
             return values
         return (values - settings.mean) / settings.deviation
-    axes = [-3, -2, -1]
+    axes = [-2, -1] if settings.features == "waveform" else [-3, -2, -1]
     # Silence is constant. The rounding error of its mean would be divided by a deviation of the
     # same size; constants become exact zeros first, which have no rounding error.
-    values -= values[..., :1, :1, :1]
+    values -= values[..., :1, :1] if len(axes) == 2 else values[..., :1, :1, :1]
     centred = values - tf.reduce_mean(values, axes, keepdims=True)
     deviation = tf.sqrt(tf.reduce_mean(tf.square(centred), axes, keepdims=True))
     return centred / (deviation + DEVIATION_OFFSET)
@@ -191,6 +194,23 @@ def add_noise(waveform: tf.Tensor, snr_db: float | tf.Tensor, seed: tf.Tensor) -
     deviation = tf.sqrt(power) * tf.pow(10.0, -tf.cast(snr_db, tf.float32) / 20.0)
     noise = tf.random.stateless_normal(tf.shape(waveform), seed, alg="philox")
     return waveform + deviation * noise
+
+
+def jitter_gain(waveform: tf.Tensor, settings: AudioSettings, seed: tf.Tensor) -> tf.Tensor:
+    """Makes a waveform louder or quieter, as loud as it can be without clipping at most.
+
+    Args:
+      waveform: float32 `[samples]` in [-1, 1].
+      settings: Say by how much.
+      seed: int `[2]`; the same seed gives the same draw.
+
+    Returns:
+      float32 `[samples]` in [-1, 1].
+    """
+    low, high = 1.0 - settings.gain_jitter, 1.0 + settings.gain_jitter
+    gain = tf.random.stateless_uniform([], seed, low, high, alg="philox")
+    peak = gain * tf.reduce_max(tf.abs(waveform))
+    return waveform * (gain / tf.maximum(peak, 1.0))
 
 
 def front_end(settings: ClipSettings) -> Callable[[tf.Tensor], tf.Tensor]:

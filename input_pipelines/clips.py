@@ -27,6 +27,11 @@ class Purpose(enum.IntEnum):
     COLOR = 8
     ERASE = 9
     MASK = 10
+    GAIN = 11
+    OTHER_WINDOW = 12
+    OTHER_CLIP = 13
+    MATCH = 14
+    SHIFT = 15
 
 
 class Frames(NamedTuple):
@@ -110,19 +115,23 @@ class Loader:
 
     def inputs(self, clip: StoredClip, window: Window, number: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns what the model gets of one window of a clip."""
-        inputs = {}
-        for name, shape in self.settings.shapes.items():
-            if name == self.removed:
-                inputs[name] = tf.zeros(shape)
-            elif name == "audio":
-                inputs[name] = self._audio(waveform(clip, window, self.settings), number)
-            else:
-                encoded = self._chosen(getattr(clip, name), window, number)
-                load = video.load_frames if name == "visual" else video.load_flow
-                inputs[name] = load(encoded, self.settings.video, self._frame_seeds(number))
-        return inputs
+        return {name: self.input(name, clip, window, number) for name in self.settings.shapes}
 
-    def window(self, clip: StoredClip, number: tf.Tensor) -> Window:
+    def input(
+        self, modality: str, clip: StoredClip, window: Window, number: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns what the model gets of one modality, float32 of its shape."""
+        if modality == self.removed:
+            return tf.zeros(self.settings.shapes[modality])
+        if modality == "audio":
+            return self._audio(waveform(clip, window, self.settings), number)
+        encoded = self._chosen(getattr(clip, modality), window, number)
+        load = video.load_frames if modality == "visual" else video.load_flow
+        return load(encoded, self.settings.video, self._frame_seeds(number))
+
+    def window(
+        self, clip: StoredClip, number: tf.Tensor, purpose: Purpose = Purpose.WINDOW
+    ) -> Window:
         """Chooses the window: see `ClipSettings.window`."""
         num_samples = clip_samples(clip, self.settings)
         free = tf.maximum(num_samples - self.settings.window_samples, 0)
@@ -132,7 +141,7 @@ class Loader:
         elif self.training:
             start = tf.random.stateless_uniform(
                 [],
-                self._draw(Purpose.WINDOW, number),
+                self._draw(purpose, number),
                 minval=0,
                 maxval=free + 1,
                 dtype=tf.int32,
@@ -142,6 +151,8 @@ class Loader:
 
     def _audio(self, sound: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         settings = self.settings.audio
+        if self.training and settings.gain_jitter:
+            sound = audio.jitter_gain(sound, settings, self._draw(Purpose.GAIN, number))
         if self.noise_snr_db is not None:
             purpose = Purpose.NOISE if self.training else Purpose.EVALUATION_NOISE
             sound = audio.add_noise(sound, self.noise_snr_db, self._draw(purpose, number))

@@ -108,7 +108,7 @@ def train_dataset(
     dataset = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(read_epoch)
     dataset = dataset.map(load_clip, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = dataset.batch(batch_rows, drop_remainder=True)
-    return TrainData(_finish(dataset, rows), steps, index)
+    return TrainData(finish(dataset, rows), steps, index)
 
 
 def eval_dataset(
@@ -162,7 +162,7 @@ def eval_dataset(
     if missing := len(positions) - len(own):
         dataset = dataset.concatenate(tf.data.Dataset.from_tensors(padding).repeat(missing))
     dataset = dataset.batch(batch_rows, drop_remainder=True)
-    return EvalData(_finish(dataset, rows), num_clips, index)
+    return EvalData(finish(dataset, rows), num_clips, index)
 
 
 def read_clips(
@@ -235,7 +235,8 @@ def _open(
     return index, RecordReader(paths, index.splits[split].shards)
 
 
-def _finish(dataset: tf.data.Dataset, rows: Rows | None) -> tf.data.Dataset:
+def finish(dataset: tf.data.Dataset, rows: Rows | None) -> tf.data.Dataset:
+    """Returns a dataset of batches that is ready ahead, and the same with any number of threads."""
     options = tf.data.Options()
     options.deterministic = True
     # Clips are written into their batch at once, not copied into it.

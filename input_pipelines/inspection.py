@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from input_pipelines import dataset, files
+from input_pipelines import audio, dataset, files
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, SplitIndex, read_index
 from input_pipelines.settings import ClipSettings
@@ -163,6 +163,8 @@ def reasons(clips: Iterable[Mapping[str, str]], num_first: int = 3) -> list[Reas
 def spectrogram(example: Example, settings: ClipSettings) -> np.ndarray | None:
     """Returns a clip's sound as the model gets it, frequencies first; None without sound.
 
+    Of a waveform, the spectrogram.
+
     Args:
       example: The clip.
       settings: Of its records.
@@ -173,6 +175,9 @@ def spectrogram(example: Example, settings: ClipSettings) -> np.ndarray | None:
     if "audio" not in example.inputs:
         return None
     features = np.asarray(example.inputs["audio"])[..., 0]
+    if settings.audio.features == "waveform":
+        shown = dataclasses.replace(settings.audio, features="spectrogram")
+        return audio.features(features, shown).numpy()[..., 0]
     return features.T if settings.audio.features == "kaldi_fbank" else features
 
 

@@ -45,6 +45,42 @@ def epoch_order(seed: int, epoch: tf.Tensor | int, num_clips: int) -> tf.Tensor:
     return tf.cast(tf.argsort(keys, stable=True), tf.int64)
 
 
+def epoch_coins(seed: int, epoch: tf.Tensor | int, count: int) -> tf.Tensor:
+    """Tosses a fair coin for each of `count` places of an epoch: bool `[count]`."""
+    draws = tf.random.stateless_uniform(
+        [count],
+        clips.draw_seed(seed, Purpose.MATCH, epoch),
+        minval=0,
+        maxval=2,
+        dtype=tf.int32,
+        alg="philox",
+    )
+    return draws == 1
+
+
+def epoch_others(seed: int, epoch: tf.Tensor | int, own: tf.Tensor, num_clips: int) -> tf.Tensor:
+    """Draws for each of some clips of an epoch another one, all others equally likely.
+
+    Args:
+      seed: Of the run.
+      epoch: int64 scalar, from 0.
+      own: int64 `[count]`, each in [0, num_clips).
+      num_clips: Of the split, >= 2.
+
+    Returns:
+      int64 `[count]`, each in [0, num_clips), and not the one in `own`.
+    """
+    draws = tf.random.stateless_uniform(
+        tf.shape(own),
+        clips.draw_seed(seed, Purpose.OTHER_CLIP, epoch),
+        minval=0,
+        maxval=num_clips - 1,
+        dtype=tf.int64,
+        alg="philox",
+    )
+    return draws + tf.cast(draws >= own, tf.int64)
+
+
 def own_positions(num_batches: int, batch_size: int, rows: Rows | None) -> tuple[np.ndarray, int]:
     """Says which positions of an epoch a worker reads.
 

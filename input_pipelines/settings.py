@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 MODALITIES = ("audio", "visual", "flow")
-FEATURES = ("spectrogram", "psd", "kaldi_fbank", "log_mel")
+FEATURES = ("spectrogram", "psd", "kaldi_fbank", "log_mel", "waveform")
 SHORT_CLIPS = ("tile", "fill")
 PADDINGS = ("reflect", "constant")
 AUDIO_NORMALIZATIONS = ("fixed", "clip", "dataset")
@@ -33,7 +33,8 @@ class AudioSettings:
         "spectrogram": ln(magnitude + 1e-7) of the centred Hann transform, librosa's, `[F, T, 1]`;
         "psd": ln(power density + 1e-7) of scipy.signal.spectrogram's defaults, `[F, T, 1]`;
         "kaldi_fbank": Kaldi's log mel filter banks, 25 ms Hann windows, `[T, mel_bins, 1]`;
-        "log_mel": decibels of a mel-scaled "spectrogram", `[mel_bins, T, 1]`.
+        "log_mel": decibels of a mel-scaled "spectrogram", `[mel_bins, T, 1]`;
+        "waveform": the samples themselves, in [-1, 1] unless they are normalised, `[N, 1]`.
       fft_length: Samples in one window and its Fourier transform, even, >= 2. Kaldi's features
         round their window up to a power of two instead.
       hop_length: Samples between neighbouring windows, >= 1.
@@ -51,9 +52,11 @@ class AudioSettings:
       num_masks: Masks that training draws along each axis (SpecAugment), >= 0.
       max_mask_bins: Widest mask of frequencies, bins >= 0; 0 turns them off.
       max_mask_steps: Widest mask of times, steps >= 0; 0 turns them off.
+      gain_jitter: Training scales the waveform by 1 - this to 1 + this, but never out of [-1, 1];
+        in [0, 1).
 
     Raises:
-      ValueError: where a value is out of its range.
+      ValueError: where a value is out of its range, or a waveform would be masked.
     """
 
     sample_rate_hz: int = 16_000
@@ -70,6 +73,7 @@ class AudioSettings:
     num_masks: int = 1
     max_mask_bins: int = 0
     max_mask_steps: int = 0
+    gain_jitter: float = 0.0
 
     def __post_init__(self):
         _require(self.sample_rate_hz > 0, self, "sample_rate_hz", "> 0")
@@ -97,10 +101,16 @@ class AudioSettings:
         _require(0 < self.deviation < math.inf, self, "deviation", "finite and > 0")
         for name in ("num_masks", "max_mask_bins", "max_mask_steps"):
             _require(getattr(self, name) >= 0, self, name, ">= 0")
+        if self.features == "waveform":
+            for name in ("max_mask_bins", "max_mask_steps"):
+                _require(getattr(self, name) == 0, self, name, "0 where the input is a waveform")
+        _require(0 <= self.gain_jitter < 1, self, "gain_jitter", "in [0, 1)")
 
     @property
     def window_length(self) -> int:
         """Samples in one analysis window."""
+        if self.features == "waveform":
+            return 1
         if self.features == "kaldi_fbank":
             return self.sample_rate_hz * 25 // 1000
         return self.fft_length
@@ -117,13 +127,17 @@ class AudioSettings:
 
     def num_steps(self, num_samples: int) -> int:
         """Returns the time steps of a waveform, before `time_steps` cuts or fills them."""
+        if self.features == "waveform":
+            return num_samples
         if self.is_centred:
             return 1 + num_samples // self.hop_length
         return 1 + (num_samples - self.window_length) // self.hop_length
 
-    def shape(self, num_samples: int) -> tuple[int, int, int]:
+    def shape(self, num_samples: int) -> tuple[int, ...]:
         """Returns the features' shape for a waveform of so many samples."""
         num_steps = self.time_steps or self.num_steps(num_samples)
+        if self.features == "waveform":
+            return (num_steps, 1)
         if self.features == "kaldi_fbank":
             return (num_steps, self.mel_bins, 1)
         if self.features == "log_mel":

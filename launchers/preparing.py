@@ -112,6 +112,9 @@ class PrepareSettings(LauncherSettings):
     augment_each_frame: bool = setting(
         VideoSettings.augment_each_frame, "Whether training varies every frame by itself."
     )
+    gain_jitter: float = fraction(
+        AudioSettings.gain_jitter, "Training scales the sound by 1 - this to 1 + this."
+    )
     hue_jitter: float = not_negative(
         VideoSettings.hue_jitter, "Training turns hues by up to so many radians."
     )
@@ -201,6 +204,7 @@ class PrepareSettings(LauncherSettings):
                 num_masks=self.num_masks,
                 max_mask_bins=self.max_mask_bins,
                 max_mask_steps=self.max_mask_steps,
+                gain_jitter=self.gain_jitter,
             ),
             video=VideoSettings(
                 frames_per_second=self.frames_per_second,

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -94,6 +95,20 @@ class Sounds:
                 )
 
 
+class Features(NamedTuple):
+    """What was found of sounds.
+
+    Args:
+      sounds: Those that could be decoded.
+      features: By name, float32 `[clips, num_windows, D]`.
+      num_short: Clips that are shorter than a window.
+    """
+
+    sounds: Sounds
+    features: dict[str, np.ndarray]
+    num_short: int
+
+
 def list_sounds(dataset: str, data_dir: files.Path) -> Sounds:
     """Lists the clips of a dataset with the folds that its own list gives them.
 
@@ -150,7 +165,7 @@ def window_starts(num_samples: int, window_samples: int, num_windows: int) -> np
 
 
 def cut_windows(waveform: np.ndarray, window_samples: int, num_windows: int) -> np.ndarray:
-    """Returns `[num_windows, window_samples]` of a sound `[samples]`, repeated where it is short."""
+    """Returns `[num_windows, window_samples]` of a sound `[samples]`, repeated where short."""
     if len(waveform) < window_samples:
         waveform = np.resize(waveform, window_samples)
     starts = window_starts(len(waveform), window_samples, num_windows)
@@ -159,7 +174,7 @@ def cut_windows(waveform: np.ndarray, window_samples: int, num_windows: int) -> 
 
 def read_features(
     sounds: Sounds, settings: ClipSettings, num_windows: int, extract: Extract, num_workers: int
-) -> tuple[Sounds, dict[str, np.ndarray], int]:
+) -> Features:
     """Decodes the sounds and describes their windows.
 
     Args:
@@ -168,10 +183,6 @@ def read_features(
       num_windows: Of each clip, >= 1.
       extract: Takes float32 windows `[num_windows, samples]` and returns `[num_windows, D]` each.
       num_workers: Processes that decode; 0: none but this one.
-
-    Returns:
-      The sounds that could be decoded, their features by name, float32
-      `[clips, num_windows, D]`, and how many of them are shorter than a window.
     """
     settings = dataclasses.replace(settings, modalities=("audio",))
     rows: dict[str, list[np.ndarray]] = {}
@@ -191,7 +202,8 @@ def read_features(
             windows = cut_windows(waveform, settings.window_samples, num_windows)
             for name, values in extract(tf.constant(windows)).items():
                 rows.setdefault(name, []).append(values.numpy())
-    return sounds.without(reasons), {name: np.stack(own) for name, own in rows.items()}, num_short
+    features = {name: np.stack(own) for name, own in rows.items()}
+    return Features(sounds.without(reasons), features, num_short)
 
 
 def log_mel_statistics(windows: tf.Tensor, sample_rate_hz: int) -> tf.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ogm_tf.checkpoint_files import CheckpointFiles, reason
+from ogm_tf.checkpoint_files import CheckpointFiles, flush, reason
 
 _CONFIG, _HISTORY, _METRICS, _STATE = "config.json", "history.csv", "metrics.json", "state.json"
 
@@ -32,6 +32,11 @@ class RunFolder:
     def checkpoints(self) -> pathlib.Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def config_path(self) -> pathlib.Path:
+        """The settings of the run."""
+        return self.path / _CONFIG
 
     @property
     def best_model(self) -> pathlib.Path:
@@ -63,7 +68,9 @@ class RunFolder:
                     "use."
                 ) from error
             for stale in [*self.path.glob(".*.*.*"), *self.checkpoints.glob(".*.*.*")]:
-                stale.unlink()
+                # An evaluation may be writing beside this run.
+                if not _is_running(stale.name.split(".")[2]):
+                    stale.unlink(missing_ok=True)
             yield
 
     def keep_config(self, config: Mapping[str, Any]) -> None:
@@ -130,7 +137,9 @@ class RunFolder:
 
     def add_metrics(self, name: str, values: Mapping[str, float]) -> None:
         """Adds or replaces the metrics of one split."""
-        self._write_json(_METRICS, {**self.read_metrics(), name: dict(values)})
+        with open(self.path / ".metrics.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._write_json(_METRICS, {**self.read_metrics(), name: dict(values)})
 
     def read_state(self) -> dict[str, Any]:
         """Returns what history and best model show: `epoch` (done), `best_epoch`, `best_score`."""
@@ -190,6 +199,10 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
         raise ValueError(f"{path} must be a JSON file of a run. Received: {error}.") from error
 
 
+def _is_running(process: str) -> bool:
+    return process.isdecimal() and pathlib.Path("/proc", process).exists()
+
+
 @contextlib.contextmanager
 def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a temporary name beside `path`, with its suffix, and renames it at the end."""
@@ -200,5 +213,6 @@ def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+        flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)

@@ -11,8 +11,7 @@ from absl import logging
 
 from input_pipelines import dataset
 from launchers.cluster import Cluster
-
-KINDS = ("default", "mirrored", "multi_worker")
+from launchers.training import STRATEGIES
 
 # TensorFlow's own part of the start; a worker lost in it would keep the others for ever.
 _START_OF_TENSORFLOW_S = 120
@@ -46,9 +45,9 @@ def make_strategy(
       RuntimeError: where a worker did not come, or a device is in use already.
       OSError: where this worker's port is taken.
     """
-    if kind not in KINDS:
+    if kind not in STRATEGIES:
         raise ValueError(
-            f"--strategy must be one of {', '.join(KINDS)}. Received: strategy={kind!r}."
+            f"--strategy must be one of {', '.join(STRATEGIES)}. Received: strategy={kind!r}."
         )
     if num_logical_devices is not None:
         if kind != "mirrored" or num_logical_devices < 1:

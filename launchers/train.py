@@ -47,19 +47,22 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     folder = RunFolder(pathlib.Path(settings.output_dir))
     config = _config(settings)
     # Workers that do not see the same folder would not go on from the same step.
-    start = {"checkpoint": CheckpointFiles(folder.checkpoints).newest(), **folder.read_state()}
+    done = CheckpointFiles(folder.checkpoints).newest(), folder.read_state().get("epoch")
     strategy = strategies.make_strategy(
-        settings.strategy, settings.logical_devices, {**config, **start}
+        settings.strategy,
+        settings.logical_devices,
+        {**config, "newest checkpoint in output_dir": done},
     )
     is_chief = strategies.is_chief(strategy)
     with folder.locked() if is_chief else contextlib.nullcontext(), stop_request() as stop:
         if is_chief:
             folder.keep_config(config)
         try:
-            if start["checkpoint"] == (settings.epochs, 0) == (start.get("epoch"), 0):
-                logging.info("%s has all its %d epochs already.", folder.path, settings.epochs)
-            else:
-                with strategies.explain_lost_worker(strategy):
+            with strategies.explain_lost_worker(strategy):
+                _require_shared(folder, strategy)
+                if done == ((settings.epochs, 0), settings.epochs):
+                    logging.info("%s has all its %d epochs already.", folder.path, settings.epochs)
+                else:
                     _train(settings, index, strategy, folder, stop)
             if is_chief:
                 with stop.at_once():
@@ -100,6 +103,11 @@ def _train(
     start = checkpoint.progress()
     keras.utils.set_random_seed(settings.seed)
     steps = dataset.steps_per_epoch(index, settings.batch_size)
+    if settings.accumulate_steps > steps:
+        raise ValueError(
+            f"--accumulate_steps must be at most the {steps} batches of an epoch. "
+            f"Received: accumulate_steps={settings.accumulate_steps}."
+        )
     common = {
         "rows": strategies.input_rows(strategy, settings.batch_size),
         "audio_noise_snr_db": settings.audio_noise_snr_db,
@@ -216,6 +224,17 @@ class _Recorder(keras.callbacks.Callback):
         # Part of what a model holds is read from all workers at once, by the same calls.
         with tempfile.TemporaryDirectory() as folder:
             self.model.save(pathlib.Path(folder) / "best.keras")
+
+
+def _require_shared(folder: RunFolder, strategy: tf.distribute.Strategy) -> None:
+    """Refuses workers of which one does not see what the chief has written."""
+    # Nobody looks before the chief has come here.
+    strategies.agree(strategy, False)
+    if strategies.agree(strategy, not folder.config_path.exists()):
+        raise ValueError(
+            "All workers must see the same --output_dir, on a file system that they share. "
+            f"Received: {folder.path}, which is another folder on some worker."
+        )
 
 
 def _check_modalities(settings: TrainSettings, index: Index) -> None:

@@ -21,6 +21,7 @@ from ogm_tf import (  # noqa: E402
     metrics,
     modulation,
     optimizers,
+    representation,
     serving,
     transfer,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "metrics",
     "modulation",
     "optimizers",
+    "representation",
     "serving",
     "transfer",
 ]

@@ -24,6 +24,10 @@ class Accumulator:
         """The sums and the count; none before the first batch."""
         return [] if self._count is None else [*self._sums, self._count]
 
+    def forget(self) -> None:
+        """Forgets the batches added, and of which variables they were."""
+        self._sums, self._count = [], None
+
     def clear(self) -> None:
         """Forgets the batches added."""
         if self._count is not None:
@@ -39,7 +43,9 @@ class Accumulator:
         with tf.init_scope():
             if self._count is None:
                 self._sums = [_replica_local(value.shape, value.dtype) for value in values]
-                self._count = _replica_local([], tf.int64)
+                self._count = _replica_local(
+                    [], tf.int64, tf.VariableAggregation.ONLY_FIRST_REPLICA
+                )
         count = self._count.read_value()
         for total, value in zip(self._sums, values, strict=True):
             # Not a product with 0: the sums of a skipped update may not be finite.
@@ -73,11 +79,16 @@ def _tensors(batch: Contribution) -> list[tf.Tensor]:
     return [tf.convert_to_tensor(value) for value in values if value is not None]
 
 
-def _replica_local(shape: tf.TensorShape, dtype: tf.DType) -> tf.Variable:
+def _replica_local(
+    shape: tf.TensorShape | list[int],
+    dtype: tf.DType,
+    # What the replicas have of a sum adds up, so that it can be divided among others.
+    aggregation: tf.VariableAggregation = tf.VariableAggregation.SUM,
+) -> tf.Variable:
     """Returns a variable of zeros of which every replica has its own value."""
     return tf.Variable(
         tf.zeros(shape, dtype),
         trainable=False,
         synchronization=tf.VariableSynchronization.ON_READ,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        aggregation=aggregation,
     )

@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from ogm_tf.accumulation import Accumulator
 
@@ -23,12 +24,27 @@ class EpochCounter(keras.callbacks.Callback):
         self.epoch.assign(epoch)
         self._accumulator.clear()
 
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        if skipped := int(logs.get("skipped_steps", 0)):
+            logging.warning(
+                "Epoch %d: %d updates were skipped; not finite in the last of them: %s.",
+                epoch, skipped, self.model.last_skipped,
+            )  # fmt: skip
+        steps, wanted = self.params.get("steps"), self._accumulator.num_batches
+        if steps and steps < wanted:
+            logging.warning(
+                "Epoch %d has %d batches, of which accumulate_steps=%d make an update: no weight "
+                "was updated.", epoch, steps, wanted,
+            )  # fmt: skip
+
 
 class SkippedSteps(keras.callbacks.Callback):
     """Ends a training of `OGMModel` that has skipped too many steps in a row.
 
     A step whose loss or gradients are not finite changes nothing; one such step may be a damaged
-    sample, many of them are a training that has diverged.
+    sample, many of them are a training that has diverged. With `steps_per_execution`, Keras lets
+    callbacks look at the last step of an execution only.
 
     Args:
       limit: Skipped steps in a row at which training ends, >= 1.

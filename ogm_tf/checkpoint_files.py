@@ -110,7 +110,7 @@ class CheckpointFiles:
             if path.exists():
                 self._remove(path)
             os.replace(partial, path)
-            _flush(self.folder)
+            flush(self.folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         self._remove_old()
@@ -142,7 +142,7 @@ def _seal(folder: pathlib.Path) -> None:
     sums += f"# {hashlib.sha256(sums.encode()).hexdigest()}\n"
     (folder / _CHECKSUMS).write_text(sums)
     for path in (*paths, folder / _CHECKSUMS, folder):
-        _flush(path)
+        flush(path)
 
 
 def _verify(folder: pathlib.Path) -> None:
@@ -162,7 +162,8 @@ def _sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: pathlib.Path) -> None:
+def flush(path: pathlib.Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

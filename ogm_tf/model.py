@@ -61,10 +61,11 @@ class OGMModel(keras.Model):
       fusion: A layer that takes the list of features, in the order of `encoders`, and returns the
         fused logits `[B, C]` and the list of each modality's: one of `ogm_tf.fusion`, or your own.
       modulation: `ogm_tf.OGM`, `ogm_tf.OGMGE`, or None for plain training.
-      accumulate_steps: Batches of the dataset in one update, >= 1. Scores, ratios, noise and the
-        optimiser's step belong to all of them together, as to one batch of their total size; batch
-        normalisation sees each by itself. What an epoch leaves over is dropped, and counted by
-        `leftover_steps`.
+      accumulate_steps: Batches of the dataset, of equal size, in one update, >= 1. Scores, ratios,
+        noise and the optimiser's step belong to all of them together, as to one batch of their
+        total size; batch normalisation sees each by itself. What an epoch leaves over is dropped,
+        and counted by `leftover_steps`. One batch that is not finite spoils its update; the
+        metrics of the others stay.
       **kwargs: Of `keras.Model`: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -178,13 +179,17 @@ class OGMModel(keras.Model):
 
     @property
     def last_skipped(self) -> str | None:
-        """What was not finite in the last step that was skipped: the loss, or which gradient."""
+        """What was not finite, first of all, in the last step that was skipped.
+
+        The logits of a modality, or else the loss, or else the gradient of a variable.
+        """
         index = -1 if self._trackers is None else int(self._trackers.skipped.first_bad.numpy())
         if index < 0:
             return None
-        if index == len(self.trainable_variables):
-            return "the loss"
-        variable = self.trainable_variables[index]
+        causes = self._causes()
+        if index < len(causes):
+            return causes[index]
+        variable = self.trainable_variables[index - len(causes)]
         owners = [
             f"of the modality {name!r}"
             for name, branch in self.branches.items()
@@ -210,7 +215,16 @@ class OGMModel(keras.Model):
             require_logits(loss)
         super().compile(*args, **kwargs)
         with self.distribute_strategy.scope():
-            self._trackers = ModalityTrackers(tuple(self.branches), self.accumulate_steps > 1)
+            self._trackers = self._make_trackers()
+        # Of other variables, where some were frozen since.
+        self._accumulator.forget()
+
+    def _causes(self) -> list[str]:
+        """Names what a step looks at before the gradients, in the order of `Update.finite`."""
+        return [*(f"the logits of the modality {name!r}" for name in self.branches), "the loss"]
+
+    def _make_trackers(self) -> ModalityTrackers:
+        return ModalityTrackers(tuple(self.branches), self.accumulate_steps > 1)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -231,6 +245,7 @@ class OGMModel(keras.Model):
     def train_step(self, data):
         """One step: gradients, scores and coefficients over all replicas, modulation, update."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self._trackers.undo = None
         if not self.built:
             # What batch normalisation keeps must be read before the pass that updates it.
             self(inputs, training=False)
@@ -242,25 +257,8 @@ class OGMModel(keras.Model):
             loss = self.compute_loss(inputs, labels, logits, sample_weight)
             regularization = self._regularization_loss() if self._losses_were_read else None
         self._validate_target_and_loss(labels, loss)
-        variables = self.trainable_variables
-        penalties = [None] * len(variables)
-        if regularization is not None:
-            penalties = compute_gradients(self.optimizer, regularization, variables, tape)
-        parts = [unimodal[name] for name in self._trackers.names]
-        batch = Contribution(
-            tf.stack([true_class_scores(part, labels, sample_weight) for part in parts]),
-            loss,
-            compute_gradients(self.optimizer, loss, variables, tape),
-            penalties,
-        )
+        is_finite = self._learn(tape, loss, regularization, unimodal, labels, sample_weight)
         del tape
-        if self.accumulate_steps == 1:
-            is_finite = self._update(batch)
-        else:
-            is_finite = tf.math.is_finite(loss)
-            done = self._accumulator.add(batch)
-            run_if(done == 0, lambda: self._update(self._accumulator.mean(like=batch)))
-            self._trackers.leftover.update_state(done)
 
         self._trackers.update_accuracy(unimodal, labels)
         self._trackers.update_score(unimodal, labels, sample_weight)
@@ -273,6 +271,26 @@ class OGMModel(keras.Model):
             restore_unless(*self._trackers.undo)
             self._trackers.undo = None
         return super().get_metrics_result()
+
+    def _learn(self, tape, loss, regularization, unimodal, labels, sample_weight) -> tf.Tensor:
+        """Updates the weights by the losses on a tape; returns whether the step was finite."""
+        parts = [unimodal[name] for name in self._trackers.names]
+        scores = [true_class_scores(part, labels, sample_weight) for part in parts]
+        batch = self._contribution(tape, loss, regularization, tf.stack(scores))
+        if self.accumulate_steps == 1:
+            return self._update(batch)
+        done = self._accumulator.add(batch)
+        run_if(done == 0, lambda: self._update(self._accumulator.mean(like=batch)))
+        self._trackers.leftover.update_state(done)
+        return tf.math.is_finite(loss)
+
+    def _contribution(self, tape, loss, regularization, scores) -> Contribution:
+        variables = self.trainable_variables
+        gradients = compute_gradients(self.optimizer, loss, variables, tape)
+        penalties = [None] * len(variables)
+        if regularization is not None:
+            penalties = compute_gradients(self.optimizer, regularization, variables, tape)
+        return Contribution(scores, loss, gradients, penalties)
 
     def _update(self, batch: Contribution) -> tf.Tensor:
         """Updates the weights, and the trackers of updates; returns whether all was finite."""
@@ -292,6 +310,8 @@ class OGMModel(keras.Model):
     def test_step(self, data):
         """One step of evaluation over the rows of non-zero sample weight."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        # A step whose tracing failed may have left it.
+        self._trackers.undo = None
         logits, unimodal = self(inputs, training=False, unimodal=True)
         counted = None
         if sample_weight is not None:

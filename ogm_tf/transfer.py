@@ -38,7 +38,10 @@ def copy_weights(source: OGMModel, target: OGMModel) -> None:
                 f"Weights of the encoder {name!r} must fit: {len(expected)} variables. "
                 f"Received: {len(received)} variables."
             )
-        pairs += zip(expected, received, strict=True)
+        # Not where random layers stand in their streams.
+        pairs += [
+            pair for pair in zip(expected, received, strict=True) if pair[0].dtype.is_floating
+        ]
     fresh = []
     heads = target.fusion.weights, source.fusion.weights
     if type(target.fusion) is not type(source.fusion) or len(heads[0]) != len(heads[1]):

@@ -41,6 +41,8 @@ MAY_IMPORT = {
         "ogm_tf.model",
         "ogm_tf.encoders",
         "ogm_tf.layers",
+        "ogm_tf.metrics",
+        "ogm_tf.model_checks",
         "ogm_tf.modulation",
     },
     "ogm_tf.serving": {"ogm_tf.model"},

@@ -8,12 +8,9 @@ import tensorflow as tf
 
 def are_finite(values: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> tf.Tensor:
     """Returns which values hold finite numbers only, bool `[len(values)]`; a None does."""
-    # A sum is finite where its terms are, and costs no tensor of the gradient's size.
+    # A sum costs no tensor of the gradient's size; one that overflows is no step to take either.
     return tf.stack(
-        [
-            tf.constant(True) if value is None else tf.math.is_finite(tf.reduce_sum(_values(value)))
-            for value in values
-        ]
+        [tf.constant(True) if value is None else tf.math.is_finite(_sum(value)) for value in values]
     )
 
 
@@ -47,5 +44,7 @@ def skips_by_itself(optimizer: keras.optimizers.Optimizer) -> bool:
     return isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer) and optimizer.dynamic
 
 
-def _values(value: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
-    return value.values if isinstance(value, tf.IndexedSlices) else value
+def _sum(value: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+    values = value.values if isinstance(value, tf.IndexedSlices) else value
+    # Half precision would overflow where its numbers do not.
+    return tf.reduce_sum(tf.cast(values, tf.float32) if values.dtype.size < 4 else values)

@@ -260,3 +260,36 @@ print(json.dumps(sums))
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
     assert json.loads(output.splitlines()[-1]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_waveforms_are_the_input_themselves():
+    waveform = _sound(1_000)
+    settings = AudioSettings(features="waveform")
+    assert settings.shape(1_000) == (1_000, 1)
+    np.testing.assert_array_equal(audio.features(waveform, settings)[:, 0], waveform)
+    clip = AudioSettings(features="waveform", normalization="clip")
+    expected = (waveform - np.mean(waveform)) / np.std(waveform)
+    np.testing.assert_allclose(audio.features(waveform, clip)[:, 0], expected, atol=1e-5)
+    # A single sample is enough, and short clips are filled.
+    filled = AudioSettings(features="waveform", short_clips="fill", time_steps=5)
+    np.testing.assert_array_equal(audio.features([0.5, -0.5], filled)[:, 0], [0.5, -0.5, 0, 0, 0])
+    assert ClipSettings(window_s=1 / 16_000, audio=settings).shapes["audio"] == (1, 1)
+    with pytest.raises(ValueError, match="Received: max_mask_steps=3"):
+        AudioSettings(features="waveform", max_mask_steps=3)
+
+
+def test_gain_is_evenly_drawn_and_never_clips():
+    settings = AudioSettings(gain_jitter=0.1)
+
+    def gains(waveform):
+        scaled = [audio.jitter_gain(waveform, settings, [1, draw]) for draw in range(200)]
+        return np.array(scaled)[:, 0] / waveform[0]
+
+    quiet = gains(np.array([0.5, -0.25], np.float32))
+    assert 0.9 <= quiet.min() < 0.905 and 1.095 < quiet.max() <= 1.1
+    np.testing.assert_allclose(np.quantile(quiet, [0.25, 0.5, 0.75]), [0.95, 1, 1.05], atol=0.02)
+    loud = gains(np.array([-0.5, 0.96], np.float32))
+    np.testing.assert_allclose(loud, np.minimum(quiet, 1 / 0.96), rtol=1e-6)
+    np.testing.assert_array_equal(audio.jitter_gain(tf.zeros([3]), settings, [1, 2]), np.zeros(3))
+    with pytest.raises(ValueError, match="Received: gain_jitter=1"):
+        AudioSettings(gain_jitter=1)

@@ -341,3 +341,20 @@ def test_accumulated_gradients_go_on(tmp_path):
     assert Checkpoint(tmp_path / "run").progress() == (0, 3), "in the middle of an update"
     assert train(resumed, tmp_path / "run") == expected
     assert_same(state(resumed), state(whole))
+
+
+@pytest.mark.parametrize("replicas", [(1, 2), (2, 1)])
+def test_accumulated_gradients_go_on_elsewhere(tmp_path, mirrored, replicas):
+    """What the replicas hold of a sum is divided among others."""
+
+    def make(count):
+        with (mirrored if count == 2 else tf.distribute.get_strategy()).scope():
+            model = tiny_models.build(ogm_tf.OGMGE(alpha=0.8), accumulate_steps=2)
+            return tiny_models.compiled(model, sgd())
+
+    whole, resumed = make(1), make(replicas[1])
+    train(whole, tmp_path / "whole")
+    assert train(make(replicas[0]), tmp_path / "run", 4) is None
+    train(resumed, tmp_path / "run")
+    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)

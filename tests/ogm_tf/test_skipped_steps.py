@@ -9,13 +9,13 @@ import ogm_tf
 from tests.ogm_tf.tiny_models import BATCH, build, compiled, data, encoder
 
 
-def batches(bad, steps=6, value=np.inf):
-    """Batches of which the given ones hold no finite number in the first sample's sound."""
+def batches(bad, steps=6, value=np.inf, modality="audio"):
+    """Batches of which the given ones hold no finite number in the first sample's modality."""
     elements = []
     for step in range(steps):
         inputs, labels = data(seed=step)
         if step in bad:
-            inputs["audio"][0, 0] = value
+            inputs[modality][0, 0] = value
         elements.append((inputs, labels))
     inputs = {n: np.concatenate([x[n] for x, _ in elements]) for n in elements[0][0]}
     labels = np.concatenate([y for _, y in elements])
@@ -75,27 +75,38 @@ def test_batch_normalisation_keeps_its_averages(replicas, mirrored):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_what_was_not_finite_is_named():
+@pytest.mark.parametrize("modality", ["visual", "audio"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_went_bad_is_named(modality, value):
     model = compiled(build(ogm_tf.OGM(0.7)))
     assert model.last_skipped is None
     model.fit(batches(()), verbose=0)
     assert model.last_skipped is None and model.skipped_in_a_row == 0
-    model.fit(batches({5}), verbose=0)
+    model.fit(batches({5}, value=value, modality=modality), verbose=0)
     assert model.skipped_in_a_row == 1
-    assert (
-        model.last_skipped
-        == f"the gradient of {model.branches['audio'][0].name} of the modality 'audio'"
+    # The hyperbolic tangent of infinity is 1, and its gradient times infinity no number.
+    kernel = model.branches[modality][0].name
+    assert model.last_skipped == (
+        f"the logits of the modality {modality!r}"
+        if np.isnan(value)
+        else f"the gradient of {kernel} of the modality {modality!r}"
     )
 
 
-def test_an_infinite_loss_with_finite_gradients_is_skipped():
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_infinite_loss_with_finite_gradients_is_skipped(scaled):
     class Lossy(ogm_tf.OGMModel):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
             loss = super().compute_loss(x, y, y_pred, sample_weight)
             return loss + tf.stop_gradient(tf.constant(np.inf))
 
     fusion = ogm_tf.fusion.Concat(num_classes=3)
-    model = compiled(Lossy({name: encoder(name) for name in ("visual", "audio")}, fusion))
+    optimizer = keras.optimizers.SGD(0.1)
+    if scaled:
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
+    model = compiled(
+        Lossy({name: encoder(name) for name in ("visual", "audio")}, fusion), optimizer
+    )
     inputs, labels = data()
     model(inputs)
     before = model.get_weights()

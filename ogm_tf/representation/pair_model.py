@@ -1,0 +1,146 @@
+"""Networks that tell whether sound and picture belong together, balanced between the answers."""
+
+import threading
+
+import keras
+import tensorflow as tf
+
+from ogm_tf.metrics import ModalityTrackers
+from ogm_tf.model import OGMModel
+from ogm_tf.model_checks import by_modality
+from ogm_tf.modulation.discrepancy import discrepancy_ratios
+from ogm_tf.modulation.gradients import sum_over_replicas
+from ogm_tf.modulation.pair_groups import group_scores, scale_rows
+from ogm_tf.modulation.scores import correct_predictions, true_class_probabilities
+from ogm_tf.modulation.updates import modulate_and_apply
+
+# A label is the place of its group.
+GROUPS = ("negative", "positive")
+
+
+class GroupTrackers(ModalityTrackers):
+    """Accuracy, score, ratio and coefficient of negative and of positive pairs."""
+
+    def __init__(self):
+        super().__init__(GROUPS)
+
+    def update_accuracy(self, logits, labels, sample_weight=None):
+        for name in GROUPS:
+            self.accuracy[name].update_state(
+                correct_predictions(logits[name], labels), _members(name, labels, sample_weight)
+            )
+
+    def update_score(self, logits, labels, sample_weight=None):
+        for name in GROUPS:
+            self.score[name].update_state(
+                true_class_probabilities(logits[name], labels),
+                _members(name, labels, sample_weight),
+            )
+
+
+@keras.saving.register_keras_serializable(package="ogm_tf")
+class PairModel(OGMModel):
+    """Learns from pairs of sound and picture whether they belong together.
+
+    The representation learning of the supplement of Peng et al. (CVPR 2022), section 2.1: the two
+    that are balanced are not the modalities but the positive and the negative pairs. The score of a
+    group is the mean probability of the right answer over its pairs; from the two scores follow
+    ratios and coefficients as for modalities (Eq. 9 and 10), and the gradient of the encoders is
+
+        k_negative * gradient of the negative pairs + k_positive * gradient of the positive pairs,
+
+    to which OGM-GE adds noise of its spread. The fusion's gradient is not touched. A group without
+    a pair in the batch damps nobody. It takes one backward pass, which scales the rows between
+    encoders and fusion; where the fusion normalises over the batch, a row's gradient holds a little
+    of the other pairs' losses too, and is scaled with them.
+
+    `fit` reports `positive_accuracy`, `positive_score`, `positive_ratio`, `positive_coefficient`,
+    and the same of `negative`; `evaluate` reports the accuracies.
+
+    Args:
+      encoders: `{"audio": keras.Model, "visual": keras.Model}`, of any output `[P, ...]`.
+      fusion: A layer that takes the list of the encoders' outputs and returns logits `[P, 2]`: of
+        no match, and of a match.
+      modulation: `ogm_tf.OGM`, `ogm_tf.OGMGE`, or None for plain training.
+      **kwargs: Of `keras.Model`.
+
+    Call arguments:
+      inputs: `{"audio": [P, ...], "visual": [P, ...]}`.
+      training: Whether layers such as dropout behave as in training. Default False.
+
+    Raises:
+      ValueError: where encoders or fusion are missing or of a wrong kind, or gradients are to be
+        accumulated: coefficients belong to the pairs of one batch.
+    """
+
+    def __init__(self, encoders=None, fusion=None, modulation=None, **kwargs):
+        if kwargs.get("accumulate_steps", 1) != 1:
+            raise ValueError(
+                "Pairs are balanced within a batch: `accumulate_steps` must be 1. "
+                f"Received: accumulate_steps={kwargs['accumulate_steps']!r}."
+            )
+        super().__init__(encoders, fusion, modulation, **kwargs)
+        # One value a thread, for every replica has a thread and coefficients of its own rows.
+        self._rows = threading.local()
+
+    def forward(self, inputs, training=False):
+        inputs = by_modality(inputs, list(self.encoders))
+        features = [
+            scale_rows(encoder(inputs[name], training=training), self._row_coefficients)
+            for name, encoder in self.encoders.items()
+        ]
+        logits = self.fusion(features)
+        return logits, dict.fromkeys(GROUPS, logits)
+
+    def _row_coefficients(self) -> tf.Tensor | None:
+        return getattr(self._rows, "coefficients", None)
+
+    def _make_trackers(self):
+        return GroupTrackers()
+
+    def _causes(self):
+        return ["the loss"]
+
+    def _learn(self, tape, loss, regularization, unimodal, labels, sample_weight):
+        sums_and_counts = group_scores(unimodal["positive"], labels, sample_weight)
+        totals = tf.concat([tf.reshape(sums_and_counts, [-1]), [tf.cast(loss, tf.float32)]], axis=0)
+        totals = sum_over_replicas([totals])[0]
+        sums, counts, loss_of_all = totals[:2], totals[2:4], totals[4]
+        scores = tf.math.divide_no_nan(sums, counts)
+        ratios = discrepancy_ratios(dict(zip(GROUPS, tf.unstack(scores), strict=True)))
+        both = tf.reduce_all(counts > 0)
+        ratios = {name: tf.where(both, ratio, 1.0) for name, ratio in ratios.items()}
+        coefficients = {name: tf.ones([]) for name in GROUPS}
+        if self.modulation is not None:
+            active = self.modulation.is_active(self.epoch)
+            for name, value in self.modulation.coefficients(ratios).items():
+                coefficients[name] = tf.where(active, value, 1.0)
+            by_label = tf.stack([coefficients[name] for name in GROUPS])
+            self._rows.coefficients = tf.gather(by_label, tf.reshape(labels, [-1]))
+        try:
+            batch = self._contribution(tape, loss, regularization, scores)
+        finally:
+            self._rows.coefficients = None
+        finite = modulate_and_apply(
+            batch,
+            [loss_of_all],
+            # The rows have been scaled: what is left to do is the noise.
+            {name: tf.ones([]) for name in self.branches},
+            self.branches,
+            self.trainable_variables,
+            self.optimizer,
+            self.modulation,
+            self.epoch,
+        )
+        is_finite = tf.reduce_all(finite)
+        self._trackers.update_balance(ratios, coefficients, is_finite)
+        self._trackers.skipped.update_state(finite)
+        return is_finite
+
+
+def _members(name: str, labels: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
+    """Returns the weight of every pair in a group, float32 `[P]`."""
+    members = tf.cast(tf.reshape(labels, [-1]) == GROUPS.index(name), tf.float32)
+    if sample_weight is None:
+        return members
+    return members * tf.cast(tf.reshape(sample_weight, [-1]), tf.float32)
