@@ -15,6 +15,7 @@ import pathlib
 import platform
 import resource
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -94,17 +95,17 @@ def _step_times(
     """Returns the seconds of every step of each method, and the machine's GFLOP/s."""
     keras.mixed_precision.set_global_policy(precision)
     batch = _batch(settings.batch_size)
-    models = {method: _model(method) for method in METHODS}
-    for model in models.values():
+    steps = {method: _step(_model(method), batch) for method in METHODS}
+    for step in steps.values():
         for _ in range(WARM_UP_STEPS):
-            model.train_on_batch(*batch)
+            step()
     times: dict[str, list[float]] = {method: [] for method in METHODS}
     peak = []
-    for step in range(settings.steps):
+    for number in range(settings.steps):
         # The first of a round meets other caches than the last: they take turns at that, too.
-        for method in np.roll(METHODS, step):
+        for method in np.roll(METHODS, number):
             start = time.perf_counter()
-            models[method].train_on_batch(*batch)
+            steps[method]()
             times[str(method)].append(time.perf_counter() - start)
         peak.append(_matrix_gflops("float32" if precision == "float32" else precision[6:]))
         logging.info("%s: %s", precision, {name: f"{v[-1]:.2f} s" for name, v in times.items()})
@@ -115,9 +116,9 @@ def _peak_memory(settings: TrainStepSettings, precision: str, method: str) -> fl
     """Returns the most memory that a process with a method took, MiB."""
     keras.mixed_precision.set_global_policy(precision)
     batch = _batch(settings.batch_size)
-    model = _model(method)
+    step = _step(_model(method), batch)
     for _ in range(WARM_UP_STEPS):
-        model.train_on_batch(*batch)
+        step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -138,6 +139,19 @@ def _model(method: str) -> keras.Model:
         ["accuracy"],
     )
     return model
+
+
+def _step(
+    model: keras.Model, batch: tuple[dict[str, tf.Tensor], tf.Tensor]
+) -> Callable[[], np.ndarray]:
+    """Returns what does one step of `fit`, and waits for it.
+
+    Not `train_on_batch`, which makes and ends a tf.data pipeline for every step: ending one can
+    take until its tuning thread wakes, 10 s after the start.
+    """
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    train = model.make_train_function()
+    return lambda: train(iterator)["loss"].numpy()
 
 
 def _batch(size: int) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -1,8 +1,10 @@
 """Sounding objects: the pictures and sounds of the built-in dataset."""
 
+import colorsys
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -122,6 +124,49 @@ def _draw_ground(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.n
     return ground
 
 
+class Shared(NamedTuple):
+    """What sound and picture of one object have in common besides its class.
+
+    Args:
+      events_s: Start and end of the moments in which it is seen and heard, `[E, 2]`, in seconds;
+        None: always.
+      tone: From 0 to 1, the height of its pitch and the hue of its colour; None: neither tells of
+        the other.
+    """
+
+    events_s: np.ndarray | None = None
+    tone: float | None = None
+
+    def present(self, times_s: np.ndarray) -> np.ndarray:
+        """Returns whether the object is there at each time, bool of the times' shape."""
+        if self.events_s is None:
+            return np.ones(np.shape(times_s), bool)
+        times_s = np.asarray(times_s)[..., np.newaxis]
+        return np.any((self.events_s[:, 0] <= times_s) & (times_s < self.events_s[:, 1]), axis=-1)
+
+
+NOTHING_SHARED = Shared()
+
+
+def draw_shared(rng: np.random.Generator, duration_s: float, *, events: bool, tone: bool) -> Shared:
+    """Draws what sound and picture of one clip have in common.
+
+    Args:
+      rng: Source of all draws.
+      duration_s: Of the clip, seconds.
+      events: Whether the object comes and goes: there for 0.2 to 0.5 s, away for 0.2 to 0.8 s.
+      tone: Whether its colour tells its pitch.
+    """
+    count = int(duration_s / 0.4) + 2
+    gaps, lengths = rng.uniform(0.2, 0.8, count), rng.uniform(0.2, 0.5, count)
+    starts = np.cumsum(gaps + lengths) - lengths - rng.uniform(0, 0.8)
+    height = rng.uniform()
+    return Shared(
+        np.stack([starts, starts + lengths], axis=1) if events else None,
+        float(height) if tone else None,
+    )
+
+
 def draw_picture(
     label: str,
     rng: np.random.Generator,
@@ -130,6 +175,7 @@ def draw_picture(
     frame_rate: float,
     frame_size: int,
     clutter: float,
+    shared: Shared = NOTHING_SHARED,
 ) -> np.ndarray:
     """Draws one object that moves on a cluttered ground.
 
@@ -140,6 +186,7 @@ def draw_picture(
       frame_rate: Frames per second.
       frame_size: Height and width in pixels.
       clutter: Contrast of the ground and the distractors as a share of the object's, from 0 to 1.
+      shared: What the object's sound tells of it, too.
 
     Returns:
       Frames uint8 `[N, H, W, 3]`.
@@ -157,6 +204,11 @@ def draw_picture(
         distractors.append((body, sides, rng.choice([-1.0, 1.0]) * body.colour))
     # As far to the left as to the right: a mirrored clip keeps its class.
     thing = _Body.draw(rng, size, math.pi / 12)
+    if shared.tone is not None:
+        # Not the whole circle of hues, whose ends are alike.
+        colour = np.array(colorsys.hsv_to_rgb(0.75 * shared.tone, 0.9, 1.0))
+        thing = dataclasses.replace(thing, colour=colour / np.sqrt(np.mean(colour**2)))
+    present = shared.present(np.arange(num_frames) / frame_rate)
 
     frames = np.empty((num_frames, size, size, 3), np.uint8)
     for number, frame in enumerate(frames):
@@ -167,7 +219,7 @@ def draw_picture(
             distance = functools.reduce(np.maximum, (c * u + s * v - o for c, s, o in sides))
             behind += body.coverage(distance) * colour
         behind *= clutter
-        covered = thing.coverage(_inside(label, *thing.local(x, y, time_s)))
+        covered = thing.coverage(_inside(label, *thing.local(x, y, time_s))) * present[number]
         picture = base + OBJECT_CONTRAST * (behind + covered * (thing.colour - behind))
         frame[:] = np.clip(np.rint(picture), 0, 255)
     return frames
@@ -180,6 +232,7 @@ def draw_sound(
     num_samples: int,
     sample_rate_hz: int,
     signal_to_noise_db: float,
+    shared: Shared = NOTHING_SHARED,
 ) -> np.ndarray:
     """Draws the sound of one object in noise between white and pink.
 
@@ -189,6 +242,7 @@ def draw_sound(
       num_samples: Length in samples.
       sample_rate_hz: Samples per second, >= 8,000.
       signal_to_noise_db: Power of the sound over that of the noise in dB.
+      shared: What the object's picture tells of it, too; its events take the place of the rhythm.
 
     Returns:
       Waveform float32 `[num_samples]`, its peak from 0.2 to 0.9.
@@ -197,7 +251,8 @@ def draw_sound(
     rate = sample_rate_hz
     time_s = np.arange(num_samples) / rate
     # Two octaves; the highest partial stays below half of the lowest sample rate.
-    pitch_hz = 120 * 2 ** rng.uniform(0, 2)
+    height = rng.uniform()
+    pitch_hz = 120 * 2 ** (2 * (height if shared.tone is None else shared.tone))
     vibrato = rng.uniform(0, 0.01) * np.sin(2 * math.pi * rng.uniform(3, 6) * time_s)
     cycles = pitch_hz * np.cumsum(1 + vibrato) / rate
     phases = rng.uniform(0, 1, _NUM_PARTIALS)
@@ -209,8 +264,9 @@ def draw_sound(
     # The rhythm begins anywhere and its edges last 10 ms, or they would click.
     pattern = np.array([float(slot) for slot in sound.rhythm])
     slots = ((time_s + rng.uniform(0, 1)) * _SLOTS_PER_SECOND).astype(int) % len(pattern)
+    gate = pattern[slots] if shared.events_s is None else shared.present(time_s).astype(float)
     ramp = rate // 100
-    tone *= np.convolve(pattern[slots], np.ones(ramp) / ramp, "same")
+    tone *= np.convolve(gate, np.ones(ramp) / ramp, "same")
 
     spectrum = np.fft.rfft(rng.normal(size=num_samples))
     spectrum /= np.maximum(np.arange(len(spectrum)), 1) ** rng.uniform(0, 0.5)

@@ -22,13 +22,13 @@ from absl import logging
 
 from input_pipelines.manifest import SPLITS, write_manifest
 from input_pipelines.progress import progress_bar
-from input_pipelines.sounding_objects import CLASS_NAMES, draw_picture, draw_sound
+from input_pipelines.sounding_objects import CLASS_NAMES, draw_picture, draw_shared, draw_sound
 from input_pipelines.workers import without_main_module
 
 # At audio difficulty 0 and 1.
 SIGNAL_TO_NOISE_DB = (20.0, -10.0)
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _MANIFEST = "manifest.csv"
 _SETTINGS = "settings.json"
 
@@ -51,6 +51,10 @@ class SyntheticSettings:
       test_audio_difficulty: The same for the test split.
       visual_difficulty: From 0 to 1: the contrast of distractors, lines and texture as a share of
         the object's own contrast.
+      events: Whether the object comes and goes, seen and heard in the same moments: what a network
+        that tells synchronous from shifted sound learns from.
+      tones: Whether the object's colour tells the pitch of its sound: what, besides the class, a
+        network that tells one clip's sound from another's learns from.
       seed: Of all draws, >= 0.
 
     Raises:
@@ -68,6 +72,8 @@ class SyntheticSettings:
     audio_difficulty: float = 0.1
     test_audio_difficulty: float = 0.9
     visual_difficulty: float = 0.7
+    events: bool = False
+    tones: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -131,6 +137,12 @@ def render_clip(
         )
     label = CLASS_NAMES[index % settings.num_classes]
     key = [settings.seed, SPLITS.index(split), index]
+    shared = draw_shared(
+        np.random.default_rng([*key, 2]),
+        settings.duration_s,
+        events=settings.events,
+        tone=settings.tones,
+    )
     frames = draw_picture(
         label,
         np.random.default_rng([*key, 0]),
@@ -138,6 +150,7 @@ def render_clip(
         frame_rate=settings.frame_rate,
         frame_size=settings.frame_size,
         clutter=settings.visual_difficulty,
+        shared=shared,
     )
     waveform = draw_sound(
         label,
@@ -145,6 +158,7 @@ def render_clip(
         num_samples=round(settings.duration_s * settings.sample_rate_hz),
         sample_rate_hz=settings.sample_rate_hz,
         signal_to_noise_db=settings.signal_to_noise_db(split),
+        shared=shared,
     )
     return frames, waveform, label
 

@@ -1,3 +1,5 @@
+import colorsys
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,51 @@ def test_sound_and_noise_have_the_ratio_that_was_asked_for(expected_db):
     noise = mixed - scale * tone
     measured_db = 10 * np.log10(np.sum((scale * tone) ** 2) / np.sum(noise**2))
     assert measured_db == pytest.approx(expected_db, abs=0.05)
+
+
+def test_an_object_is_seen_and_heard_in_the_same_moments():
+    shared = sounding_objects.draw_shared(np.random.default_rng(1), 4.0, events=True, tone=False)
+    lengths = shared.events_s[:, 1] - shared.events_s[:, 0]
+    gaps = shared.events_s[1:, 0] - shared.events_s[:-1, 1]
+    assert shared.events_s[-1, 1] > 4.0
+    assert lengths.min() >= 0.2 and lengths.max() <= 0.5
+    assert gaps.min() >= 0.2 and gaps.max() <= 0.8
+    common = {"label": "disc", "shared": shared}
+    frames = sounding_objects.draw_picture(
+        rng=np.random.default_rng(2), num_frames=100, frame_rate=25, frame_size=32, clutter=0.0,
+        **common,
+    )  # fmt: skip
+    sound = sounding_objects.draw_sound(
+        rng=np.random.default_rng(3), num_samples=32_000, sample_rate_hz=8_000,
+        signal_to_noise_db=60, **common,
+    )  # fmt: skip
+    seen = frames.reshape(100, -1).std(axis=1) > 5
+    loudness = np.abs(sound.reshape(100, 320)).max(axis=1)
+    heard = loudness > 0.1 * loudness.max()
+    assert 0.2 < seen.mean() < 0.8
+    # A frame is a moment, a hundredth of the sound is what follows it.
+    assert np.mean(seen == heard) > 0.9
+
+
+def test_a_colour_tells_a_pitch():
+    hues, pitches = [], []
+    for number in range(8):
+        shared = sounding_objects.draw_shared(
+            np.random.default_rng(number), 1.0, events=False, tone=True
+        )
+        frames = sounding_objects.draw_picture(
+            "square", np.random.default_rng(number), num_frames=1, frame_rate=1, frame_size=64,
+            clutter=0.0, shared=shared,
+        )  # fmt: skip
+        sound = sounding_objects.draw_sound(
+            "disc", np.random.default_rng(number), num_samples=8_000, sample_rate_hz=8_000,
+            signal_to_noise_db=60, shared=shared,
+        )  # fmt: skip
+        difference = frames[0].astype(float) - np.median(frames[0], axis=(0, 1))
+        colour = difference[np.abs(difference).sum(-1) > 30].mean(axis=0)
+        hues.append(colorsys.rgb_to_hsv(*np.maximum(colour, 0))[0])
+        spectrum = np.abs(np.fft.rfft(sound))
+        # The class has the first partial; a clip of a second has bins of 1 Hz.
+        pitches.append(np.flatnonzero(spectrum > 0.2 * spectrum.max())[0])
+        assert pitches[-1] == pytest.approx(120 * 2 ** (2 * shared.tone), rel=0.05)
+    assert np.corrcoef(hues, np.log(pitches))[0, 1] > 0.95

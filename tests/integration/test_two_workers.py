@@ -16,17 +16,24 @@ from tests.integration import killed_runs, multi_worker, small_records
 SETTINGS = {**small_records.TRAINING, "checkpoint_every_steps": 2}
 
 
-def train_in_two_workers(folder, run_dir, *kill_points):
-    """Trains once for every pair of kill points, worker 0's first; returns the exit codes."""
+def train_in_two_workers(folder, run_dir, *kill_points, other_run_dir=None):
+    """Trains once for every pair of kill points, worker 0's first; returns codes and messages."""
     addresses = multi_worker.free_addresses()
     settings = {**SETTINGS, "records_dir": str(folder / "records"), "strategy": "multi_worker"}
     (folder / "settings.json").write_text(json.dumps(settings))
     workers = []
+    run_dirs = (run_dir, other_run_dir or run_dir)
     for index, points in enumerate(zip(*kill_points, strict=True)):
         cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         workers.append(
             subprocess.Popen(
-                [sys.executable, killed_runs.__file__, folder / "settings.json", run_dir, *points],
+                [
+                    sys.executable,
+                    killed_runs.__file__,
+                    folder / "settings.json",
+                    run_dirs[index],
+                    *points,
+                ],
                 env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -77,3 +84,14 @@ def test_a_lost_worker_ends_the_other_and_the_run_goes_on(tmp_path):
     assert train_in_two_workers(tmp_path, left_alone, ("none", "none"))[0] == [[0], [0]]
     for name in ("history.csv", "metrics.json"):
         assert (tmp_path / "run" / name).read_bytes() == (left_alone / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_workers_that_share_no_folder_are_refused(tmp_path):
+    small_records.write(tmp_path)
+    codes, messages = train_in_two_workers(
+        tmp_path, tmp_path / "one", ("none", "none"), other_run_dir=tmp_path / "two"
+    )
+    assert codes == [[1], [1]], messages
+    for text in messages:
+        assert "All workers must see the same --output_dir" in text
