@@ -27,7 +27,7 @@ class ModalityTrackers:
         self.ratio = {n: keras.metrics.Mean(name=f"{n}_ratio", dtype="float64") for n in names}
         self.coefficient = {n: keras.metrics.Mean(name=f"{n}_coefficient") for n in names}
         self.counted_loss = keras.metrics.Mean(name="counted_loss")
-        self.skipped = SkippedSteps()
+        self.skipped = SkippedCount()
         # What a step that is being traced would take back: a condition, variables and values.
         self.undo: tuple[tf.Tensor, list[tuple[tf.Variable, tf.Tensor]]] | None = None
         self.leftover = Latest(name="leftover_steps") if accumulates else None
@@ -88,7 +88,7 @@ class ModalityTrackers:
                 tracker[name].update_state(value, tf.cast(counts, tf.float32))
 
 
-class SkippedSteps(keras.metrics.Metric):
+class SkippedCount(keras.metrics.Metric):
     """Counts the steps of an epoch that were skipped because something was not finite.
 
     Every replica knows the same; beside the count it keeps, over epochs, how many of the last steps

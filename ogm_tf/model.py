@@ -16,11 +16,12 @@ from ogm_tf.model_checks import (
     require_accumulate_steps,
     require_encoders,
     require_logits,
+    require_one_replica,
 )
 from ogm_tf.modulation.gradients import Contribution, compute_gradients, run_if
 from ogm_tf.modulation.policies import OGM
 from ogm_tf.modulation.scores import true_class_scores
-from ogm_tf.modulation.skipping import restore_unless, running_averages, with_values
+from ogm_tf.modulation.skipping import gradient_names, restore_unless, running_averages, with_values
 from ogm_tf.modulation.updates import update
 
 Logits = tuple[tf.Tensor, dict[str, tf.Tensor]]
@@ -186,16 +187,8 @@ class OGMModel(keras.Model):
         index = -1 if self._trackers is None else int(self._trackers.skipped.first_bad.numpy())
         if index < 0:
             return None
-        causes = self._causes()
-        if index < len(causes):
-            return causes[index]
-        variable = self.trainable_variables[index - len(causes)]
-        owners = [
-            f"of the modality {name!r}"
-            for name, branch in self.branches.items()
-            if any(variable is member for member in branch)
-        ]
-        return " ".join(["the gradient of", variable.name, *owners])
+        gradients = gradient_names(self.trainable_variables, self.branches)
+        return [*self._causes(), *gradients][index]
 
     def compile(self, *args, **kwargs):
         """Configures training as `keras.Model.compile` does.
@@ -205,12 +198,8 @@ class OGMModel(keras.Model):
             more than one replica, which TensorFlow 2.15 cannot do.
         """
         arguments = inspect.signature(super().compile).bind(*args, **kwargs).arguments
-        num_replicas = self.distribute_strategy.num_replicas_in_sync
-        if arguments.get("jit_compile") and num_replicas > 1:
-            raise ValueError(
-                "`jit_compile=True` works on one device only. "
-                f"Received: jit_compile=True under a strategy of {num_replicas} replicas."
-            )
+        if arguments.get("jit_compile"):
+            require_one_replica(self.distribute_strategy)
         for loss in tf.nest.flatten(arguments.get("loss")):
             require_logits(loss)
         super().compile(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""What `OGMModel` refuses: networks without modalities, and losses that take no logits."""
+"""What `OGMModel` refuses: networks without modalities, losses that take no logits, and so on."""
 
 import inspect
 import numbers
@@ -53,6 +53,14 @@ def require_logits(loss: Any) -> None:
         raise ValueError(
             "The loss must take logits: pass it with from_logits=True. "
             f"Received: {name} with from_logits=False."
+        )
+
+
+def require_one_replica(strategy: tf.distribute.Strategy) -> None:
+    if strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "`jit_compile=True` works on one device only. Received: jit_compile=True under a "
+            f"strategy of {strategy.num_replicas_in_sync} replicas."
         )
 
 

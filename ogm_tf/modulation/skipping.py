@@ -1,6 +1,6 @@
 """Steps that are not finite: how they are seen, and what of them is taken back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,18 @@ def are_finite(values: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> tf.Tens
     return tf.stack(
         [tf.constant(True) if value is None else tf.math.is_finite(_sum(value)) for value in values]
     )
+
+
+def gradient_names(
+    variables: Sequence[tf.Variable], branches: Mapping[str, Sequence[tf.Variable]]
+) -> list[str]:
+    """Names the gradient of each variable, and the modality whose branch it is in, for people."""
+    owners = {id(member): name for name, branch in branches.items() for member in branch}
+    return [
+        f"the gradient of {variable.name}"
+        + (f" of the modality {owners[id(variable)]!r}" if id(variable) in owners else "")
+        for variable in variables
+    ]
 
 
 def with_values(variables: Sequence[tf.Variable]) -> list[tuple[tf.Variable, tf.Tensor]]:

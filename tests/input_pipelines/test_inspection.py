@@ -71,6 +71,16 @@ def test_reasons_are_counted_without_names_and_numbers():
     assert found[0].first == (SKIPPED[1],)
 
 
+def test_a_waveform_is_shown_as_its_spectrogram():
+    """A tone of 1,000 Hz at 8,000 samples/s is an eighth of the way up to the rate."""
+    shown = dataclasses.replace(SETTINGS.audio, features="waveform")
+    tone = np.sin(2 * np.pi * np.arange(SETTINGS.window_samples) / 8).astype(np.float32)
+    example = dataset.Example("a", 0, None, None, {"audio": tone[:, np.newaxis]})
+    found = inspection.spectrogram(example, dataclasses.replace(SETTINGS, audio=shown))
+    assert found.shape == SETTINGS.shapes["audio"][:2]
+    assert np.all(found.argmax(axis=0)[1:-1] == SETTINGS.audio.fft_length // 8)
+
+
 def test_filter_banks_are_turned_frequencies_first():
     kaldi = dataclasses.replace(SETTINGS.audio, features="kaldi_fbank", mel_bins=7)
     settings = dataclasses.replace(SETTINGS, audio=kaldi)

@@ -6,60 +6,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import dataset, synthetic
+from input_pipelines import dataset
 from input_pipelines.index import read_index
 from launchers import evaluate, export, prepare, report, train
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
-
-CLIP_ARGUMENTS = {
-    "window_s": 0.5,
-    "sample_rate_hz": 8000,
-    "fft_length": 128,
-    "hop_length": 128,
-    "frames_per_second": 4.0,
-    "num_frames": 2,
-    "frame_height": 24,
-    "frame_width": 24,
-    "stored_short_side": 32,
-    "crop_min_area": 1.0,
-    "num_workers": 0,
-}
+from tests.integration import small_records
 
 
 @pytest.fixture(scope="module")
 def records_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    manifest = synthetic.write_dataset(
-        folder / "clips",
-        synthetic.SyntheticSettings(
-            num_classes=3,
-            train_clips=26,
-            validation_clips=9,
-            test_clips=12,
-            duration_s=0.5,
-            frame_size=32,
-        ),
-        num_workers=1,
-        progress=False,
-    )
-    prepare.run(
-        prepare.PrepareSettings(
-            str(folder / "records"), manifest=str(manifest), clips_per_shard=10, **CLIP_ARGUMENTS
-        )
-    )
-    return folder / "records"
+    return small_records.write(tmp_path_factory.mktemp("data"))
 
 
 def settings(records_dir, output_dir, **overrides):
-    arguments = {
-        "encoder": "small_cnn",
-        "encoder_width": 4,
-        "modulation": "ogm_ge",
-        "epochs": 2,
-        "batch_size": 8,
-        "learning_rate": 0.01,
-    }
+    arguments = {**small_records.TRAINING, "batch_size": 8}
     return TrainSettings(str(records_dir), str(output_dir), **arguments | overrides)
 
 
@@ -153,6 +114,11 @@ def test_removed_sound_leaves_vision_only(records_dir, tmp_path):
     assert float(tf.reduce_max(tf.abs(inputs["audio"]))) == 0
     parts = model.unimodal_logits(inputs)
     assert float(tf.reduce_max(tf.math.reduce_std(parts["audio"], axis=0))) < 1e-6
+
+
+def test_more_batches_an_update_than_an_epoch_has_are_refused(records_dir, tmp_path):
+    with pytest.raises(ValueError, match="at most the 3 batches.*Received: accumulate_steps=4"):
+        train.run(settings(records_dir, tmp_path / "run", accumulate_steps=4))
 
 
 def test_real_clips_become_records(grid_digits, tmp_path):

@@ -13,7 +13,6 @@ import tensorflow as tf
 import ogm_tf
 from ogm_tf.checkpoint_files import CheckpointFiles, Position
 from ogm_tf.checkpoints import Checkpoint, Stopped
-from ogm_tf.transfer import copy_weights
 from tests.ogm_tf import tiny_models
 
 STEPS, EPOCHS = 5, 3
@@ -293,41 +292,6 @@ def test_arguments_are_checked(tmp_path):
         Checkpoint(tmp_path, 0)
     with pytest.raises(ValueError, match="`keep` must be >= 1. Received: keep=0"):
         Checkpoint(tmp_path, keep=0)
-
-
-def test_weights_of_another_model():
-    source, target = make_model(), make_model()
-    for weight in source.weights:
-        weight.assign(tf.random.stateless_normal(weight.shape, [1, 2], alg="philox"))
-    copy_weights(source, target)
-    assert_same(target.get_weights(), source.get_weights())
-
-
-def test_a_head_of_another_number_of_classes_starts_afresh(caplog):
-    source = make_model()
-    target = ogm_tf.OGMModel(
-        {name: tiny_models.encoder(name) for name in source.encoders}, ogm_tf.fusion.Concat(5)
-    )
-    target({name: tf.zeros([1, 6]) for name in source.encoders})
-    head = [weight.numpy() for weight in target.fusion.weights]
-    copy_weights(source, target)
-    assert_same([weight.numpy() for weight in target.fusion.weights], head)
-    for name, encoder in target.encoders.items():
-        assert_same(encoder.get_weights(), source.encoders[name].get_weights())
-    assert "start afresh" in caplog.text and "(8, 5)" in caplog.text
-
-
-def test_encoders_must_fit():
-    target = make_model()
-    other = ogm_tf.OGMModel(
-        {name: tiny_models.encoder(name, units=7) for name in target.encoders},
-        ogm_tf.fusion.Concat(3),
-    )
-    other({name: tf.zeros([1, 6]) for name in target.encoders})
-    before = target.get_weights()
-    with pytest.raises(ValueError, match=r"'visual' must fit.*\(5, 4\). Received: .*\(5, 7\)"):
-        copy_weights(other, target)
-    assert_same(target.get_weights(), before)
 
 
 def test_accumulated_gradients_go_on(tmp_path):

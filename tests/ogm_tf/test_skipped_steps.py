@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ogm_tf
+from ogm_tf.modulation.skipping import are_finite
 from tests.ogm_tf.tiny_models import BATCH, build, compiled, data, encoder
 
 
@@ -77,13 +78,17 @@ def test_batch_normalisation_keeps_its_averages(replicas, mirrored):
 
 @pytest.mark.parametrize("modality", ["visual", "audio"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_went_bad_is_named(modality, value):
+def test_what_went_bad_is_named(modality, value, caplog):
     model = compiled(build(ogm_tf.OGM(0.7)))
     assert model.last_skipped is None
     model.fit(batches(()), verbose=0)
     assert model.last_skipped is None and model.skipped_in_a_row == 0
     model.fit(batches({5}, value=value, modality=modality), verbose=0)
     assert model.skipped_in_a_row == 1
+    assert (
+        f"1 updates were skipped; not finite in the last of them: {model.last_skipped}"
+        in caplog.text
+    )
     # The hyperbolic tangent of infinity is 1, and its gradient times infinity no number.
     kernel = model.branches[modality][0].name
     assert model.last_skipped == (
@@ -114,6 +119,13 @@ def test_an_infinite_loss_with_finite_gradients_is_skipped(scaled):
     assert model.last_skipped == "the loss"
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_finite_numbers_of_half_precision_are_finite():
+    """Their sum, 100,000, is beyond float16; an infinity and no number at all are seen."""
+    values = [tf.fill([100], tf.constant(1000.0, tf.float16)), None, tf.constant([1.0, np.nan])]
+    values += [tf.IndexedSlices(tf.constant([[np.inf]]), [0])]
+    assert are_finite(values).numpy().tolist() == [True, True, False, False]
 
 
 def test_too_many_in_a_row_end_the_run():
