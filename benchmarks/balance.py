@@ -18,7 +18,6 @@ Student's, 95 %.
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import platform
@@ -27,6 +26,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from benchmarks.paired import MAX_SEEDS, difference, spread
 from launchers import evaluate, prepare, train
 from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
@@ -39,8 +39,6 @@ METHODS = {
     "ogm_ge": {"modulation": "ogm_ge"},
 }
 BRANCHES = ("accuracy", "audio_accuracy", "visual_accuracy")
-# Student's 97.5 % quantiles for 1 to 9 degrees of freedom.
-_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +50,7 @@ class BalanceSettings(LauncherSettings):
     manifest: str | None = setting(None, "Of your own clips; by default the built-in dataset.")
     seeds: tuple[int, ...] = setting(
         (0, 1, 2, 3, 4), "Seeds, with commas.",
-        rule="2 to 10 seeds", holds=lambda value: 2 <= len(value) <= 10,
+        rule=f"2 to {MAX_SEEDS} seeds", holds=lambda value: 2 <= len(value) <= MAX_SEEDS,
     )  # fmt: skip
     methods: tuple[str, ...] = setting(
         tuple(METHODS), "Methods, with commas.",
@@ -82,13 +80,13 @@ def table(results: dict[str, list[dict[str, float]]], levels: tuple[float, ...])
     header = ["method", *keys]
     lines = [" | ".join(header), " | ".join("---" for _ in header)]
     for method, rows in results.items():
-        cells = [_spread([row[key] for row in rows]) for key in keys.values()]
+        cells = [spread([row[key] for row in rows]) for key in keys.values()]
         lines.append(" | ".join([method, *cells]))
     for method, rows in results.items():
         if "none" not in results or method == "none":
             continue
         pairs = list(zip(rows, results["none"], strict=True))
-        cells = [_difference([a[key] - b[key] for a, b in pairs]) for key in keys.values()]
+        cells = [difference([a[key] - b[key] for a, b in pairs]) for key in keys.values()]
         lines.append(" | ".join([f"{method} - none", *cells]))
     return "\n".join(f"| {line} |" for line in lines)
 
@@ -134,15 +132,6 @@ def _records(settings: BalanceSettings, seed: int) -> str:
         from_flagfile(prepare.PrepareSettings, settings.preset, output_dir=records_dir, **source)
     )
     return records_dir
-
-
-def _spread(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-
-
-def _difference(values: list[float]) -> str:
-    half = _QUANTILES[len(values) - 2] * np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{np.mean(values):+.3f} [{np.mean(values) - half:+.3f}, {np.mean(values) + half:+.3f}]"
 
 
 if __name__ == "__main__":

@@ -72,27 +72,31 @@ def frame_seeds(seed: tf.Tensor, num_frames: int, settings: VideoSettings) -> li
 
 
 def jitter_colors(frames: tf.Tensor, settings: VideoSettings, seed: tf.Tensor) -> tf.Tensor:
-    """Turns the hue and scales saturation and brightness, in the YIQ colour space.
+    """Turns the hue and scales saturation and brightness in the YIQ colour space, then shifts.
 
     Args:
       frames: float32 RGB `[N, H, W, 3]` in [0, 255], N known.
-      settings: Say by how much; nothing is done where all three jitters are 0.
+      settings: Say by how much; nothing is done where all four jitters are 0.
       seed: int64 `[2]`, of the clip.
 
     Returns:
       float32 `[N, H, W, 3]` in [0, 255].
     """
-    largest = (settings.hue_jitter, settings.saturation_jitter, settings.value_jitter)
+    scaling = (settings.hue_jitter, settings.saturation_jitter, settings.value_jitter)
+    largest = (*scaling, 255.0 * settings.brightness_jitter)
     if not any(largest):
         return frames
-    adjust = _addons().image.adjust_hsv_in_yiq
     seeds = frame_seeds(seed, frames.shape[0], settings)
     adjusted = []
     for part, part_seed in zip(tf.split(frames, len(seeds)), seeds, strict=True):
-        # Linear in the pixels, so their range does not matter.
-        draws = tf.random.stateless_uniform([3], part_seed, -1.0, 1.0, alg="philox")
-        hue, saturation, value = tf.unstack(draws * tf.constant(largest))
-        adjusted.append(adjust(part, hue, 1.0 + saturation, 1.0 + value))
+        draws = tf.random.stateless_uniform([4], part_seed, -1.0, 1.0, alg="philox")
+        hue, saturation, value, shift = tf.unstack(draws * tf.constant(largest))
+        if any(scaling):
+            # Linear in the pixels, so their range does not matter.
+            part = _addons().image.adjust_hsv_in_yiq(part, hue, 1.0 + saturation, 1.0 + value)
+        if settings.brightness_jitter:
+            part += shift
+        adjusted.append(part)
     return tf.clip_by_value(tf.concat(adjusted, axis=0), 0.0, 255.0)
 
 

@@ -70,6 +70,19 @@ class Listing:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def whole_files(listing: Listing) -> Listing:
+    """Returns the listing with every file as one clip, from its beginning to its end.
+
+    A file of several clips has name, split and label of the first of them.
+    """
+    clips = {}
+    for clip in listing.clips:
+        clips.setdefault(
+            (clip.path, clip.audio_path), dataclasses.replace(clip, start_s=None, end_s=None)
+        )
+    return dataclasses.replace(listing, clips=tuple(clips.values()))
+
+
 def hold_out_validation(clips: Sequence[Clip], fraction: float) -> list[Clip]:
     """Moves a part of the training clips to a validation split, where there is none.
 

@@ -168,6 +168,8 @@ class VideoSettings:
       hue_jitter: Training turns the hue by up to so many radians, from 0 to pi.
       saturation_jitter: Training scales the saturation by 1 - this to 1 + this, in [0, 1).
       value_jitter: Training scales the brightness by 1 - this to 1 + this, in [0, 1).
+      brightness_jitter: Training then adds -this to +this of the whole range of brightness to every
+        colour, in [0, 1).
       erase_area: Training erases a square of this share of the frame's area, in [0, 1).
       normalization: Of pictures in [0, 1]: "fixed": (x - mean) / deviation; "dataset": with the
         values that `launchers.measure` found. Flow stays in [0, 1].
@@ -192,6 +194,7 @@ class VideoSettings:
     hue_jitter: float = 0.0
     saturation_jitter: float = 0.0
     value_jitter: float = 0.0
+    brightness_jitter: float = 0.0
     erase_area: float = 0.0
     normalization: str = "fixed"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -211,7 +214,7 @@ class VideoSettings:
         _require(self.width >= 8, self, "width", ">= 8")
         _require(0 < self.crop_min_area <= 1, self, "crop_min_area", "in (0, 1]")
         _require(0 <= self.hue_jitter <= math.pi, self, "hue_jitter", "from 0 to pi")
-        for name in ("saturation_jitter", "value_jitter", "erase_area"):
+        for name in ("saturation_jitter", "value_jitter", "brightness_jitter", "erase_area"):
             _require(0 <= getattr(self, name) < 1, self, name, "in [0, 1)")
         _require(
             self.normalization in VIDEO_NORMALIZATIONS,

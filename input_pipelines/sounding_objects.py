@@ -15,6 +15,12 @@ _NUM_LINES = 4
 _NUM_WAVES = 6
 _NUM_PARTIALS = 8
 _SLOTS_PER_SECOND = 8
+_NUM_TONES = 6
+_NUM_PACES = 5
+# Width of a stripe of the ground at pace 0, as a share of the frame, and how it stands out, as a
+# share of the object's contrast.
+_LARGEST_STRIPE = 0.4
+_STRIPE_CONTRAST = 0.35
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +138,13 @@ class Shared(NamedTuple):
         None: always.
       tone: From 0 to 1, the height of its pitch and the hue of its colour; None: neither tells of
         the other.
+      pace: From 0 to 1, how fast its sound pulses and how close the stripes of the ground are;
+        None: it does not pulse, and there are none.
     """
 
     events_s: np.ndarray | None = None
     tone: float | None = None
+    pace: float | None = None
 
     def present(self, times_s: np.ndarray) -> np.ndarray:
         """Returns whether the object is there at each time, bool of the times' shape."""
@@ -148,22 +157,25 @@ class Shared(NamedTuple):
 NOTHING_SHARED = Shared()
 
 
-def draw_shared(rng: np.random.Generator, duration_s: float, *, events: bool, tone: bool) -> Shared:
+def draw_shared(
+    rng: np.random.Generator, duration_s: float, *, events: bool, traits: bool
+) -> Shared:
     """Draws what sound and picture of one clip have in common.
 
     Args:
       rng: Source of all draws.
       duration_s: Of the clip, seconds.
-      events: Whether the object comes and goes: there for 0.2 to 0.5 s, away for 0.2 to 0.8 s.
-      tone: Whether its colour tells its pitch.
+      events: Whether the object comes and goes: there for 0.3 to 0.8 s, away for 0.4 to 1.2 s.
+      traits: Whether its colour tells its pitch, one of six, and the ground its pace, one of five.
     """
-    count = int(duration_s / 0.4) + 2
-    gaps, lengths = rng.uniform(0.2, 0.8, count), rng.uniform(0.2, 0.5, count)
-    starts = np.cumsum(gaps + lengths) - lengths - rng.uniform(0, 0.8)
-    height = rng.uniform()
+    count = int(duration_s / 0.7) + 3
+    gaps, lengths = rng.uniform(0.4, 1.2, count), rng.uniform(0.3, 0.8, count)
+    starts = np.cumsum(gaps + lengths) - lengths - rng.uniform(0, 1.2)
+    tone = rng.integers(_NUM_TONES) / (_NUM_TONES - 1)
+    pace = rng.integers(_NUM_PACES) / (_NUM_PACES - 1)
     return Shared(
         np.stack([starts, starts + lengths], axis=1) if events else None,
-        float(height) if tone else None,
+        *((float(tone), float(pace)) if traits else ()),
     )
 
 
@@ -195,6 +207,12 @@ def draw_picture(
     x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
     base = rng.uniform(70, 130, 3)
     ground = _draw_ground(x, y, rng)
+    stripes = 0.0
+    if shared.pace is not None:
+        direction, phase = rng.uniform(0, 2 * math.pi, 2)
+        along = math.cos(direction) * x + math.sin(direction) * y
+        cycles = along * 5**shared.pace / (_LARGEST_STRIPE * size)
+        stripes = _STRIPE_CONTRAST * np.cos(2 * math.pi * cycles + phase)[..., np.newaxis]
     # Distractors are irregular quadrangles, brighter or darker than the ground.
     distractors = []
     for _ in range(_NUM_DISTRACTORS):
@@ -218,7 +236,7 @@ def draw_picture(
             u, v = body.local(x, y, time_s)
             distance = functools.reduce(np.maximum, (c * u + s * v - o for c, s, o in sides))
             behind += body.coverage(distance) * colour
-        behind *= clutter
+        behind = clutter * behind + stripes
         covered = thing.coverage(_inside(label, *thing.local(x, y, time_s))) * present[number]
         picture = base + OBJECT_CONTRAST * (behind + covered * (thing.colour - behind))
         frame[:] = np.clip(np.rint(picture), 0, 255)
@@ -242,7 +260,8 @@ def draw_sound(
       num_samples: Length in samples.
       sample_rate_hz: Samples per second, >= 8,000.
       signal_to_noise_db: Power of the sound over that of the noise in dB.
-      shared: What the object's picture tells of it, too; its events take the place of the rhythm.
+      shared: What the object's picture tells of it, too; its pace, 2.5 to 12.5 pulses a second, or
+        its events take the place of the rhythm.
 
     Returns:
       Waveform float32 `[num_samples]`, its peak from 0.2 to 0.9.
@@ -263,8 +282,12 @@ def draw_sound(
         tone += amplitudes[partial - 1] * wave
     # The rhythm begins anywhere and its edges last 10 ms, or they would click.
     pattern = np.array([float(slot) for slot in sound.rhythm])
-    slots = ((time_s + rng.uniform(0, 1)) * _SLOTS_PER_SECOND).astype(int) % len(pattern)
+    start_s = rng.uniform(0, 1)
+    slots = ((time_s + start_s) * _SLOTS_PER_SECOND).astype(int) % len(pattern)
     gate = pattern[slots] if shared.events_s is None else shared.present(time_s).astype(float)
+    if shared.pace is not None:
+        pulses = (time_s + start_s) * 2.5 * 5**shared.pace % 1 < 0.5
+        gate = pulses * shared.present(time_s).astype(float)
     ramp = rate // 100
     tone *= np.convolve(gate, np.ones(ramp) / ramp, "same")
 

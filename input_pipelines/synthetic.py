@@ -28,7 +28,7 @@ from input_pipelines.workers import without_main_module
 # At audio difficulty 0 and 1.
 SIGNAL_TO_NOISE_DB = (20.0, -10.0)
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _MANIFEST = "manifest.csv"
 _SETTINGS = "settings.json"
 
@@ -53,8 +53,9 @@ class SyntheticSettings:
         the object's own contrast.
       events: Whether the object comes and goes, seen and heard in the same moments: what a network
         that tells synchronous from shifted sound learns from.
-      tones: Whether the object's colour tells the pitch of its sound: what, besides the class, a
-        network that tells one clip's sound from another's learns from.
+      traits: Whether the object's colour tells the pitch of its sound, and the ground's stripes how
+        fast it pulses: what, besides the class, a network that tells one clip's sound from
+        another's learns from.
       seed: Of all draws, >= 0.
 
     Raises:
@@ -73,7 +74,7 @@ class SyntheticSettings:
     test_audio_difficulty: float = 0.9
     visual_difficulty: float = 0.7
     events: bool = False
-    tones: bool = False
+    traits: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -110,6 +111,33 @@ class SyntheticSettings:
         return easiest + (hardest - easiest) * difficulty
 
 
+# Those that `prepare` knows by name. Sound and picture of a clip belong together by their traits,
+# or by the moments in which they are heard and seen.
+DATASETS = {
+    "synthetic": SyntheticSettings(),
+    "synthetic_correspondence": SyntheticSettings(
+        num_classes=4,
+        train_clips=2400,
+        validation_clips=400,
+        test_clips=400,
+        test_audio_difficulty=0.1,
+        visual_difficulty=0.0,
+        traits=True,
+    ),
+    "synthetic_synchronization": SyntheticSettings(
+        num_classes=8,
+        train_clips=1200,
+        validation_clips=160,
+        test_clips=200,
+        duration_s=5.0,
+        frame_rate=16,
+        test_audio_difficulty=0.1,
+        visual_difficulty=0.0,
+        events=True,
+    ),
+}
+
+
 def render_clip(
     settings: SyntheticSettings, split: str, index: int
 ) -> tuple[np.ndarray, np.ndarray, str]:
@@ -141,7 +169,7 @@ def render_clip(
         np.random.default_rng([*key, 2]),
         settings.duration_s,
         events=settings.events,
-        tone=settings.tones,
+        traits=settings.traits,
     )
     frames = draw_picture(
         label,

@@ -5,6 +5,8 @@
 Prints the metrics and adds them to the run's metrics.json, under the split's name: with the noise
 in the sound that the run was trained with, if any. At noise levels of your own, such as
 --audio_noise_snr_db=20,5,0 (inf for none), it adds them under <split>_snr_<dB>db instead.
+
+Of a run of `pretrain`, they are loss and accuracy over the split's pairs, the same in every run.
 """
 
 import dataclasses
@@ -16,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import dataset
+from input_pipelines import dataset, pairs
+from launchers.pretraining import KINDS
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, positive, setting
 from ogm_tf import OGMModel
@@ -27,7 +30,7 @@ from ogm_tf.metrics import mean_average_precision
 class EvaluateSettings(LauncherSettings):
     """Settings of `evaluate`."""
 
-    run_dir: str = setting(dataclasses.MISSING, "Folder of a run that `train` wrote.")
+    run_dir: str = setting(dataclasses.MISSING, "Folder of a run of `train` or `pretrain`.")
     split: str = setting("test", "Of the records.", choices=("train", "validation", "test"))
     audio_noise_snr_db: tuple[float, ...] = setting(
         (), "Signal-to-noise ratios of white noise, dB, with commas; by default the run's own."
@@ -40,6 +43,8 @@ def run(settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     folder = RunFolder(pathlib.Path(settings.run_dir))
     config = folder.read_config()
     model = folder.load_best()
+    if folder.is_of_pairs:
+        return {settings.split: _evaluate_pairs(settings, folder, model)}
     own = {settings.split: config["audio_noise_snr_db"]}
     levels = {f"{settings.split}_snr_{snr:g}db": snr for snr in settings.audio_noise_snr_db} or own
     results = {}
@@ -52,9 +57,39 @@ def run(settings: EvaluateSettings) -> dict[str, dict[str, float]]:
             removed=config["remove_modality"],
         )
         results[name] = evaluate(model, data.dataset)
-        folder.add_metrics(name, results[name])
-        logging.info("%s: %s", name, ", ".join(f"{k} {v:.3f}" for k, v in results[name].items()))
+        _add(folder, name, results[name])
     return results
+
+
+def _evaluate_pairs(
+    settings: EvaluateSettings, folder: RunFolder, model: OGMModel
+) -> dict[str, float]:
+    """Returns loss and accuracy over a split's pairs: of all, of the matches, of the others."""
+    if settings.audio_noise_snr_db:
+        raise ValueError(
+            "Pairs are evaluated without noise. "
+            f"Received: audio_noise_snr_db={settings.audio_noise_snr_db}."
+        )
+    config = folder.read_config()
+    data = pairs.pair_dataset(
+        config["records_dir"],
+        settings.split,
+        settings.batch_size,
+        config["seed"],
+        kind=KINDS[config["model"]],
+        shift_s=tuple(config["shift_s"]),
+        training=False,
+    )
+    found = model.evaluate(data.dataset, steps=data.steps_per_epoch, verbose=0, return_dict=True)
+    names = ("loss", "accuracy", "positive_accuracy", "negative_accuracy")
+    result = {name: float(found[name]) for name in names}
+    _add(folder, settings.split, result)
+    return result
+
+
+def _add(folder: RunFolder, name: str, metrics: dict[str, float]) -> None:
+    folder.add_metrics(name, metrics)
+    logging.info("%s: %s", name, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
 
 
 def evaluate(model: OGMModel, batches: tf.data.Dataset) -> dict[str, float]:

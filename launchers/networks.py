@@ -1,10 +1,16 @@
-"""The model that the settings of a run and the index of its records describe."""
+"""The models that the settings of a run and the index of its records describe."""
+
+from collections.abc import Mapping
 
 import keras
+import tensorflow as tf
 
 import ogm_tf
 from input_pipelines.index import Index
-from launchers.training import TrainSettings
+from launchers.pretraining import PretrainSettings
+from launchers.training import FitSettings, TrainSettings
+from ogm_tf.representation import avca, avsa, l3_net
+from ogm_tf.representation.pair_model import PairModel
 
 _FUSIONS = {
     "concat": ogm_tf.fusion.Concat,
@@ -12,6 +18,7 @@ _FUSIONS = {
     "film": ogm_tf.fusion.FiLM,
     "gated": ogm_tf.fusion.Gated,
 }
+_PAIR_NETWORKS = {"l3net": l3_net.build, "avsa": avsa.build, "avca": avca.build}
 
 
 def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
@@ -28,7 +35,35 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
         modulation=_modulation(settings),
         accumulate_steps=settings.accumulate_steps,
     )
-    model({name: keras.backend.zeros((1, *shape)) for name, shape in shapes.items()})
+    return _compiled(model, settings, shapes)
+
+
+def build_pair_model(settings: PretrainSettings, index: Index) -> PairModel:
+    """Returns the compiled model of a run of `pretrain`.
+
+    Args:
+      settings: Of the run.
+      index: Of its records: input shapes.
+
+    Raises:
+      ValueError: where the network cannot take the records' sound or pictures.
+    """
+    shapes = {name: index.settings.shapes[name] for name in ("audio", "visual")}
+    network = _PAIR_NETWORKS[settings.model](
+        settings.size,
+        audio_shape=shapes["audio"],
+        visual_shape=shapes["visual"],
+        synchronized=settings.synchronized_batch_norm,
+    )
+    model = PairModel(network.encoders, network.fusion, _modulation(settings))
+    return _compiled(model, settings, shapes)
+
+
+def _compiled(
+    model: ogm_tf.OGMModel, settings: FitSettings, shapes: Mapping[str, tuple[int, ...]]
+) -> ogm_tf.OGMModel:
+    """Returns the model with its weights, ready for `fit`."""
+    model({name: tf.zeros((1, *shape)) for name, shape in shapes.items()})
     model.compile(
         optimizer=_optimizer(settings),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -49,7 +84,7 @@ def _encoder(settings: TrainSettings, shape: tuple[int, ...], name: str) -> kera
     return ogm_tf.encoders.small_cnn(shape, channels=channels, **common)
 
 
-def _modulation(settings: TrainSettings) -> ogm_tf.OGM | None:
+def _modulation(settings: FitSettings) -> ogm_tf.OGM | None:
     arguments = {
         "alpha": settings.alpha,
         "start_epoch": settings.modulation_start_epoch,
@@ -64,7 +99,7 @@ def _modulation(settings: TrainSettings) -> ogm_tf.OGM | None:
     return None
 
 
-def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
+def _optimizer(settings: FitSettings) -> keras.optimizers.Optimizer:
     arguments = {"learning_rate": settings.learning_rate}
     weight_decay = settings.weight_decay
     if settings.optimizer.lower() == "sgd":
@@ -72,6 +107,8 @@ def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
         weight_decay = 1e-4 if weight_decay is None else weight_decay
     if weight_decay is not None:
         arguments["weight_decay"] = weight_decay
+    if settings.clip_norm is not None:
+        arguments["global_clipnorm"] = settings.clip_norm
     try:
         return ogm_tf.optimizers.get(settings.optimizer, **arguments)
     except TypeError as error:

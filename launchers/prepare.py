@@ -20,6 +20,8 @@ Whether records are whole:
   python -m launchers.prepare --verify --output_dir=records/mine
 """
 
+import dataclasses
+
 from launchers.preparing import PrepareSettings
 from launchers.settings import launch
 
@@ -33,7 +35,7 @@ def run(settings: PrepareSettings) -> None:
         return
     clip_settings, limits = settings.clip_settings(), settings.limits()
     # They load TensorFlow: not before the flags are known to be right.
-    from input_pipelines import datasets, preparation, synthetic
+    from input_pipelines import datasets, listing, manifest, preparation, synthetic
 
     engine = None
     if settings.runner == "beam":
@@ -41,10 +43,12 @@ def run(settings: PrepareSettings) -> None:
 
         engine = beam_engine.engine(settings.beam_options)
     source = settings.manifest
-    if settings.dataset == "synthetic":
+    if settings.whole_files:
+        source = listing.whole_files(manifest.read_manifest(source))
+    if settings.dataset in synthetic.DATASETS:
         source = synthetic.write_dataset(
             settings.data_dir,
-            synthetic.SyntheticSettings(seed=settings.dataset_seed),
+            dataclasses.replace(synthetic.DATASETS[settings.dataset], seed=settings.dataset_seed),
             num_workers=settings.num_workers,
         )
     elif settings.dataset is not None:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from input_pipelines import datasets
+from input_pipelines import datasets, synthetic
 from input_pipelines.settings import (
     AUDIO_NORMALIZATIONS,
     FEATURES,
@@ -36,13 +36,18 @@ class PrepareSettings(LauncherSettings):
     output_dir: str = setting(dataclasses.MISSING, "Folder for the records.")
     manifest: str | None = setting(None, "CSV file with one row a clip.")
     dataset: str | None = setting(
-        None, "A known dataset, instead of a manifest.", choices=("synthetic", *datasets.NAMES)
+        None,
+        "A known dataset, instead of a manifest.",
+        choices=(*synthetic.DATASETS, *datasets.NAMES),
     )
     data_dir: str | None = setting(
         None, f"Folder of the dataset's files.\n\n{datasets.describe_all()}"
     )
+    whole_files: bool = setting(
+        False, "Whether the manifest's files are clips as they are, whatever its start_s and end_s."
+    )
     dataset_fold: int | None = positive(None, "Of ESC-50 (1 to 5) and UCF-101 (1 to 3); else none.")
-    dataset_seed: int = not_negative(0, "Seed of the synthetic dataset's clips.")
+    dataset_seed: int = not_negative(0, "Seed of a synthetic dataset's clips.")
     modalities: tuple[str, ...] = setting(
         ClipSettings.modalities,
         "What is stored and learned from, with commas.",
@@ -124,13 +129,28 @@ class PrepareSettings(LauncherSettings):
     value_jitter: float = fraction(
         VideoSettings.value_jitter, "Training scales brightness by 1 - this to 1 + this."
     )
+    brightness_jitter: float = fraction(
+        VideoSettings.brightness_jitter, "Training adds up to this share of white, or of black."
+    )
     erase_area: float = fraction(
         VideoSettings.erase_area, "Training erases a square of this share of a frame."
     )
     frame_normalization: str = setting(
         VideoSettings.normalization,
-        "Of the frames: by ImageNet's numbers, or the dataset's.",
+        "Of the frames: by given numbers, or the dataset's.",
         choices=VIDEO_NORMALIZATIONS,
+    )
+    frame_mean: tuple[float, ...] = setting(
+        VideoSettings.mean,
+        "Subtracted from frames in [0, 1]: red,green,blue; by default ImageNet's.",
+        rule="three finite numbers",
+        holds=lambda value: len(value) == 3 and all(map(math.isfinite, value)),
+    )
+    frame_deviation: tuple[float, ...] = setting(
+        VideoSettings.deviation,
+        "The frames are divided by this: red,green,blue; by default ImageNet's.",
+        rule="three numbers > 0",
+        holds=lambda value: len(value) == 3 and all(0 < number < math.inf for number in value),
     )
     validation_fraction: float = fraction(
         0.0, "Share of the training clips held out for validation where there is no such split."
@@ -168,6 +188,10 @@ class PrepareSettings(LauncherSettings):
             raise ValueError(
                 "--data_dir must come with --dataset, and only with it. Received: "
                 f"dataset={self.dataset!r}, data_dir={self.data_dir!r}."
+            )
+        if self.whole_files and self.manifest is None:
+            raise ValueError(
+                f"--whole_files must come with --manifest. Received: dataset={self.dataset!r}."
             )
         if self.dataset_fold is not None and self.dataset is None:
             raise ValueError(
@@ -221,8 +245,11 @@ class PrepareSettings(LauncherSettings):
                 hue_jitter=self.hue_jitter,
                 saturation_jitter=self.saturation_jitter,
                 value_jitter=self.value_jitter,
+                brightness_jitter=self.brightness_jitter,
                 erase_area=self.erase_area,
                 normalization=self.frame_normalization,
+                mean=self.frame_mean,
+                deviation=self.frame_deviation,
             ),
         )
 

@@ -23,8 +23,8 @@ import tensorflow as tf
 from absl import logging
 
 from input_pipelines import audio, files
-from input_pipelines.index import read_index
 from input_pipelines.settings import ClipSettings
+from launchers import audio_encoders
 from launchers.probe_sounds import (
     DATASETS,
     Extract,
@@ -91,18 +91,13 @@ def run(settings: ProbeSettings) -> dict[str, Any]:
     """Probes the encoder and both baselines; writes, prints and returns what it found."""
     probe.require_installed(settings.classifier)
     folder = RunFolder(pathlib.Path(settings.run_dir))
-    index = read_index(folder.read_config()["records_dir"])
-    if "audio" not in index.settings.modalities:
-        raise ValueError(
-            "A run must have learned from sound for its audio encoder to be probed. Received: "
-            f"run_dir={settings.run_dir!r}, of {', '.join(index.settings.modalities)}."
-        )
+    clip_settings = audio_encoders.sound_settings(folder)
     path = pathlib.Path(settings.output_file or folder.path / FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    clip_settings = dataclasses.replace(index.input_settings, modalities=("audio",))
     sounds = list_sounds(settings.dataset, settings.data_dir)
     sounds.check(settings.max_bad_fraction)
-    extract = _extractor(_audio_encoder(folder, clip_settings), clip_settings, settings)
+    encoder = audio_encoders.load(folder, clip_settings)
+    extract = _extractor(encoder, clip_settings, settings)
     num_workers = settings.num_workers
     if num_workers is None:
         num_workers = len(os.sched_getaffinity(0))
@@ -166,22 +161,6 @@ def as_text(report: dict[str, Any]) -> str:
         for line in lines
     ]
     return "\n".join([title, *table])
-
-
-def _audio_encoder(folder: RunFolder, settings: ClipSettings) -> keras.Model:
-    """Returns the best model's encoder of sound, which must take what the front end gives."""
-    encoder = folder.load_best().encoders.get("audio")
-    if encoder is None:
-        raise ValueError(
-            f"The model of a run must have an encoder named 'audio'. Received: {folder.path}."
-        )
-    expected = settings.shapes["audio"]
-    if not tf.TensorShape(encoder.input_shape[1:]).is_compatible_with(expected):
-        raise ValueError(
-            f"The records of the run must be those it was trained on: its encoder takes sound of "
-            f"shape {encoder.input_shape[1:]}. Received: sound of shape {expected} in the records."
-        )
-    return encoder
 
 
 def _extractor(encoder: keras.Model, settings: ClipSettings, probing: ProbeSettings) -> Extract:

@@ -2,22 +2,31 @@
 
   python -m launchers.report --run_dirs=runs/concat,runs/ogm,runs/ogm_ge --output_dir=reports/mine
 
+The runs are of `train`, or all of `pretrain` with one --model. Of these the page also shows where
+in the frames AVSA and AVCA look. What `probe` found of a run is shown beside it.
+
 Writes index.html, which needs no other file and no network, and comparison.csv.
 """
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import dataset, inspection
+from input_pipelines import dataset
+from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
+from launchers import probe, report_pairs, report_probe
+from launchers.report_clips import clip_example
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
 from ogm_tf import OGMModel
 from ogm_tf.analysis import report
+from ogm_tf.analysis.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +48,7 @@ def run(settings: ReportSettings) -> pathlib.Path:
     """Writes the page and returns its path."""
     folders = [RunFolder(pathlib.Path(path)) for path in settings.run_dirs]
     configs = [folder.read_config() for folder in folders]
-    models = {folder.path.name: folder.load_best() for folder in folders}
-    if len(models) < len(folders):
-        raise ValueError(
-            "The folders of --run_dirs must have different names. "
-            f"Received: run_dirs={','.join(settings.run_dirs)}."
-        )
+    _check_networks(folders, configs)
     indexes = [read_index(config["records_dir"]) for config in configs]
     for folder, index in zip(folders, indexes, strict=True):
         if (index.class_names, index.settings) != (indexes[0].class_names, indexes[0].settings):
@@ -52,6 +56,12 @@ def run(settings: ReportSettings) -> pathlib.Path:
                 "Runs are compared on records of the same classes and settings. Received: "
                 f"{folders[0].path} and {folder.path}, whose records differ."
             )
+    models = {folder.path.name: folder.load_best() for folder in folders}
+    if len(models) < len(folders):
+        raise ValueError(
+            "The folders of --run_dirs must have different names. "
+            f"Received: run_dirs={','.join(settings.run_dirs)}."
+        )
     summaries = [
         report.RunSummary(
             name=folder.path.name,
@@ -63,21 +73,54 @@ def run(settings: ReportSettings) -> pathlib.Path:
         )
         for folder, config in zip(folders, configs, strict=True)
     ]
-    clips = dataset.read_clips(configs[0]["records_dir"], settings.split, settings.num_examples)
-    page = report.write_report(
+    clips = []
+    if settings.num_examples:
+        clips = dataset.read_clips(configs[0]["records_dir"], settings.split, settings.num_examples)
+    write = report_pairs.write if folders[0].is_of_pairs else _write
+    page = write(
         pathlib.Path(settings.output_dir),
         summaries,
-        [_example(clip, models, indexes[0]) for clip in clips],
-        modalities=tuple(next(iter(models.values())).branches),
-        class_names=indexes[0].class_names,
+        models,
+        clips,
+        indexes[0],
+        report_probe.probe_table(folders, probe.FILE, probe.TITLES),
     )
     logging.info("Wrote %s.", page)
     return page
 
 
-def _example(
-    clip: dataset.Example, models: dict[str, OGMModel], index: Index
-) -> report.ClipExample:
+def _check_networks(folders: Sequence[RunFolder], configs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses runs that do not learn the same: of `train` and `pretrain`, or of two networks."""
+    for folder, config in zip(folders, configs, strict=True):
+        networks = [one.get("model") for one in (configs[0], config)]
+        if networks[0] != networks[1]:
+            made = ["train" if name is None else f"pretrain --model={name}" for name in networks]
+            raise ValueError(
+                "Runs are compared with runs of the same launcher and network. Received: "
+                f"{folders[0].path} of {made[0]} and {folder.path} of {made[1]}."
+            )
+
+
+def _write(
+    output_dir: pathlib.Path,
+    summaries: Sequence[report.RunSummary],
+    models: Mapping[str, OGMModel],
+    clips: Sequence[Example],
+    index: Index,
+    tables: Sequence[Table],
+) -> pathlib.Path:
+    """Writes the page about runs of `train` and returns its path."""
+    return report.write_report(
+        output_dir,
+        summaries,
+        [_example(clip, models, index) for clip in clips],
+        modalities=tuple(next(iter(models.values())).branches),
+        class_names=index.class_names,
+        tables=tables,
+    )
+
+
+def _example(clip: Example, models: Mapping[str, OGMModel], index: Index) -> report.ClipExample:
     """Returns a clip with what every run says of it."""
     inputs = {name: tf.expand_dims(value, 0) for name, value in clip.inputs.items()}
     predictions = {}
@@ -88,18 +131,7 @@ def _example(
             modality: _answer(answer[0].numpy(), index.class_names)
             for modality, answer in answers.items()
         }
-    return report.ClipExample(
-        clip_id=clip.clip_id,
-        label=index.class_names[clip.label],
-        frames=clip.frames,
-        spectrogram=inspection.spectrogram(clip, index.settings),
-        sample_rate_hz=index.settings.audio.sample_rate_hz,
-        hop_length=index.settings.audio.hop_length,
-        predictions=predictions,
-        waveform=clip.waveform,
-        flow=clip.inputs.get("flow"),
-        is_mel=inspection.is_mel(index.settings),
-    )
+    return clip_example(clip, index, index.class_names[clip.label], predictions)
 
 
 def _answer(logits: np.ndarray, class_names: tuple[str, ...]) -> tuple[str, float]:

@@ -44,6 +44,11 @@ class RunFolder:
         return self.checkpoints / "best.keras"
 
     @property
+    def is_of_pairs(self) -> bool:
+        """Whether `pretrain` made the run."""
+        return "model" in self.read_config()
+
+    @property
     def tensorboard(self) -> pathlib.Path:
         """Folder of TensorBoard's logs."""
         return self.path / "tensorboard"
@@ -104,7 +109,7 @@ class RunFolder:
         path = self.path / _CONFIG
         if not path.exists():
             raise FileNotFoundError(
-                f"A run folder must hold {_CONFIG}; `python -m launchers.train` makes one. "
+                f"A run folder must hold {_CONFIG}; `train` or `pretrain` makes one. "
                 f"Received: {self.path}."
             )
         return _read_json(path)

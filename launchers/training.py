@@ -1,4 +1,4 @@
-"""Settings of a training run."""
+"""Settings of training runs: what all have in common, and those of `train`."""
 
 import dataclasses
 import math
@@ -13,16 +13,11 @@ STRATEGIES = ("default", "mirrored", "multi_worker")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainSettings(LauncherSettings):
-    """Settings of `train`. The defaults are the paper's, but for alpha, which it tunes."""
+class FitSettings(LauncherSettings):
+    """What `train` and `pretrain` have in common: method, optimiser, devices, safety."""
 
     records_dir: str = setting(dataclasses.MISSING, "Folder that `prepare` wrote.")
     output_dir: str = setting(dataclasses.MISSING, "Folder of the run.")
-    encoder: str = setting("resnet18", "Network of each modality.", choices=ENCODERS)
-    encoder_width: int | None = positive(
-        None, "Channels of an encoder's first stage; by default 64 (resnet18) or 16 (small_cnn)."
-    )
-    fusion: str = setting("concat", "Head that joins the modalities.", choices=FUSIONS)
     modulation: str = setting("none", "Balancing of the gradients.", choices=MODULATIONS)
     alpha: float = not_negative(0.5, "Strength of the modulation.")
     modulation_start_epoch: int = not_negative(0, "First epoch that is modulated.")
@@ -43,18 +38,14 @@ class TrainSettings(LauncherSettings):
     weight_decay: float | None = not_negative(
         None, "By default 1e-4 for SGD, coupled as in PyTorch, and none for other optimisers."
     )
+    clip_norm: float | None = positive(
+        None, "Largest norm of all gradients together; by default there is none."
+    )
     lr_decay_epochs: tuple[int, ...] = setting(
         (70,), "Epochs, with commas, that multiply the learning rate by --lr_decay_rate.",
         rule="epochs >= 1", holds=lambda value: all(epoch >= 1 for epoch in value),
     )  # fmt: skip
     lr_decay_rate: float = positive(0.1, "Factor of the learning rate at each decay.")
-    audio_noise_snr_db: float | None = setting(
-        None, "White noise mixed into the sound of training and validation, dB; default none.",
-        rule="finite", holds=math.isfinite,
-    )  # fmt: skip
-    remove_modality: str | None = setting(
-        None, "A modality whose input is replaced by zeros.", choices=("audio", "visual", "flow")
-    )
     init_from: str | None = setting(
         None, "Folder of another run, whose best weights this one starts from."
     )
@@ -66,9 +57,6 @@ class TrainSettings(LauncherSettings):
     )
     deterministic: bool = setting(
         True, "Whether every operation gives the same bits every time; free on CPUs, not on GPUs."
-    )
-    accumulate_steps: int = positive(
-        1, "Batches in one update: as one of --batch_size times as many clips."
     )
     strategy: str = setting(
         "default", "One device, all of this machine, or all of the machines in TF_CONFIG.",
@@ -100,3 +88,24 @@ class TrainSettings(LauncherSettings):
         """Returns the learning rate of an epoch, from 0."""
         drops = sum(epoch >= drop for drop in self.lr_decay_epochs)
         return self.learning_rate * self.lr_decay_rate**drops
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings(FitSettings):
+    """Settings of `train`. The defaults are the paper's, but for alpha, which it tunes."""
+
+    encoder: str = setting("resnet18", "Network of each modality.", choices=ENCODERS)
+    encoder_width: int | None = positive(
+        None, "Channels of an encoder's first stage; by default 64 (resnet18) or 16 (small_cnn)."
+    )
+    fusion: str = setting("concat", "Head that joins the modalities.", choices=FUSIONS)
+    audio_noise_snr_db: float | None = setting(
+        None, "White noise mixed into the sound of training and validation, dB; default none.",
+        rule="finite", holds=math.isfinite,
+    )  # fmt: skip
+    remove_modality: str | None = setting(
+        None, "A modality whose input is replaced by zeros.", choices=("audio", "visual", "flow")
+    )
+    accumulate_steps: int = positive(
+        1, "Batches in one update: as one of --batch_size times as many clips."
+    )

@@ -1,7 +1,7 @@
 """Example clips: frames, flow, sound, spectrogram and answers, ready for the page's template."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,29 +35,41 @@ def clip_views(
       One dictionary a clip. Long sounds are cut, and the last clips are left out with a warning
       where all of them would take more than `max_bytes`.
     """
-    clips, num_bytes = [], 0
-    max_samples = int(
-        min(max_sound_bytes, max_bytes / 2) / _BASE64_GROWTH / 2 / max(1, len(examples))
-    )
-    for example in examples:
-        clip = _clip(example, run_names, modalities, max_samples)
-        shown = [*clip["frames"], *clip["flow"], *clip["spectrogram"], clip["sound"] or ""]
-        num_bytes += sum(map(len, shown))
+    max_samples = samples_each(len(examples), max_bytes, max_sound_bytes)
+    views = (clip_view(example, run_names, modalities, max_samples) for example in examples)
+    return keep(views, len(examples), max_bytes)
+
+
+def samples_each(num_clips: int, max_bytes: int, max_sound_bytes: int = _MAX_SOUND_BYTES) -> int:
+    """Returns how many samples of every clip's sound fit a page: see `clip_views`."""
+    return int(min(max_sound_bytes, max_bytes / 2) / _BASE64_GROWTH / 2 / max(1, num_clips))
+
+
+def keep(views: Iterable[dict[str, Any]], num_clips: int, max_bytes: int) -> list[dict[str, Any]]:
+    """Returns the first views whose pictures and sounds fit, with a warning where not all do."""
+    kept, num_bytes = [], 0
+    for view in views:
+        num_bytes += _num_bytes(view)
         if num_bytes > max_bytes:
-            logging.warning(
-                "The report shows %s of %s clips, to stay small.", len(clips), len(examples)
-            )
+            logging.warning("The report shows %s of %s clips, to stay small.", len(kept), num_clips)
             break
-        clips.append(clip)
-    return clips
+        kept.append(view)
+    return kept
 
 
-def _clip(
+def shown_frames(num_frames: int) -> list[int]:
+    """Returns the numbers of some of the frames, evenly spread."""
+    places = np.linspace(0, num_frames - 1, min(_MAX_FRAMES, num_frames)).round()
+    return [int(place) for place in np.unique(places)]
+
+
+def clip_view(
     example: ClipExample,
     run_names: Sequence[str],
     modalities: Sequence[str],
     max_samples: int,
 ) -> dict[str, Any]:
+    """Returns what the page's template shows of one clip: see `clip_views`."""
     spectrogram, seconds = (), 0.0
     if example.spectrogram is not None:
         spectrogram = embedding.themed(
@@ -99,9 +111,15 @@ def _clip(
 
 
 def _pictures(frames: Sequence[np.ndarray]) -> list[str]:
-    """Returns some of the frames, evenly spread."""
-    places = np.linspace(0, len(frames) - 1, min(_MAX_FRAMES, len(frames))).round()
-    return [embedding.picture_to_data_uri(frames[int(place)]) for place in np.unique(places)]
+    return [embedding.picture_to_data_uri(frames[place]) for place in shown_frames(len(frames))]
+
+
+def _num_bytes(value: Any) -> int:
+    """Returns the length of all data URIs in dictionaries, lists and tuples."""
+    if isinstance(value, str):
+        return len(value) if value.startswith("data:") else 0
+    parts = value.values() if isinstance(value, Mapping) else value
+    return sum(map(_num_bytes, parts)) if isinstance(parts, Iterable) else 0
 
 
 def _answer(said: tuple[str, float] | None, label: str) -> dict[str, Any] | None:

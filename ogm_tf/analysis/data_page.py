@@ -8,61 +8,17 @@ import dataclasses
 import io
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
 from ogm_tf.analysis import data_figures, pages, themes
 from ogm_tf.analysis.clips import clip_views
 from ogm_tf.analysis.embedding import themed
 from ogm_tf.analysis.summaries import ClipExample
+from ogm_tf.analysis.tables import Table
 
 _MAX_PICTURES_BYTES, _MAX_SOUND_BYTES = 24_000_000, 8_000_000
 # The second is what can be drawn at all.
 _DOTS_PER_INCH, _MAX_PIXELS = 110, 60_000
-_MAX_CELL = 64
-_NUMBER = re.compile(r"[-−+]?[\d.,]+(e[-+]?\d+)?%?|–|nan|")
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of texts.
-
-    Args:
-      title: Of the table.
-      header: Of the columns.
-      rows: As many texts each.
-      note: What there is to say of it.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    @property
-    def are_numbers(self) -> list[bool]:
-        """Whether each column holds nothing but numbers."""
-        columns = zip(*self.rows, strict=True)
-        return [all(_NUMBER.fullmatch(cell) for cell in column) for column in columns]
-
-    def as_text(self) -> str:
-        """Returns it with spaces between the columns; long texts are cut."""
-        if not self.rows:
-            return f"{self.title}: none"
-        lines = [
-            [cell if len(cell) <= _MAX_CELL else f"{cell[: _MAX_CELL - 1]}…" for cell in line]
-            for line in (self.header, *self.rows)
-        ]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        right = self.are_numbers or [False] * len(widths)
-        written = [
-            "  ".join(
-                cell.rjust(width) if is_number else cell.ljust(width)
-                for cell, width, is_number in zip(line, widths, right, strict=True)
-            ).rstrip()
-            for line in lines
-        ]
-        return "\n".join([self.title, *(f"  {line}" for line in written)])
 
 
 @dataclasses.dataclass(frozen=True)

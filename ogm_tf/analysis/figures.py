@@ -18,6 +18,7 @@ def accuracy_figure(
     fused: Sequence[float],
     modalities: Mapping[str, Sequence[float]],
     *,
+    whole_name: str = "fused",
     chance: float | None = None,
     best_epoch: int | None = None,
     theme: Theme = LIGHT,
@@ -27,6 +28,7 @@ def accuracy_figure(
     Args:
       fused: One value an epoch, in [0, 1]; NaN leaves a gap.
       modalities: The same for each modality.
+      whole_name: Of the curve `fused`.
       chance: Accuracy of guessing, or None for no line.
       best_epoch: Epoch to mark, from 0, or None.
       theme: Colours.
@@ -37,9 +39,9 @@ def accuracy_figure(
     Raises:
       ValueError: where the curves are empty or differ in length.
     """
-    num_epochs = _num_epochs({"fused": fused, **modalities})
+    num_epochs = _num_epochs({whole_name: fused, **modalities})
     figure, (axes,) = blank_figure(theme, height=3.1)
-    _plot(axes, "fused", fused, theme.ink, "-", linewidth=2.4)
+    _plot(axes, whole_name, fused, theme.ink, "-", linewidth=2.4)
     _plot_modalities(axes, modalities, theme)
     if chance is not None:
         axes.axhline(chance, color=theme.muted, linewidth=1, linestyle=(0, (1, 3)), label="chance")
@@ -56,15 +58,17 @@ def modulation_figure(
     ratios: Mapping[str, Sequence[float]],
     coefficients: Mapping[str, Sequence[float]],
     *,
+    scores: Mapping[str, Sequence[float]] | None = None,
     window: tuple[int, int] | None = None,
     ratio_limits: tuple[float, float] | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Draws every modality's discrepancy ratio (log scale) above its coefficient, per epoch.
+    """Draws every modality's score, discrepancy ratio (log scale) and coefficient, per epoch.
 
     Args:
       ratios: One value >= 0 an epoch for each modality; NaN leaves a gap.
       coefficients: One value in [0, 1] an epoch for each modality.
+      scores: One value in [0, 1] an epoch for each modality, or None to leave them out.
       window: First and last modulated epoch, from 0, or None where nothing is modulated.
       ratio_limits: Of the ratio's axis, so that runs can be compared; None fits it to `ratios`.
       theme: Colours.
@@ -78,8 +82,15 @@ def modulation_figure(
     num_epochs = _num_epochs(
         {f"{name} ratio": values for name, values in ratios.items()}
         | {f"{name} coefficient": values for name, values in coefficients.items()}
+        | {f"{name} score": values for name, values in (scores or {}).items()}
     )
-    figure, (above, below) = blank_figure(theme, height=4.6, rows=2)
+    rows = 2 if scores is None else 3
+    figure, all_axes = blank_figure(theme, height=2.3 * rows, rows=rows)
+    *top, above, below = all_axes
+    for axes in top:
+        _plot_modalities(axes, scores, theme)
+        axes.set_ylim(0, 1.02)
+        axes.set_ylabel("score")
     drawn = {name: np.clip(_floats(values), *_RATIO_RANGE) for name, values in ratios.items()}
     _plot_modalities(above, drawn, theme)
     above.axhline(1, color=theme.muted, linewidth=1)
@@ -95,16 +106,17 @@ def modulation_figure(
     below.set_ylim(0, 1.05)
     below.set_ylabel("coefficient")
     if window is not None:
-        for axes in (above, below):
+        for axes in all_axes:
             axes.axvspan(
                 window[0] - 0.5, window[1] + 0.5, color=theme.muted, alpha=0.14, linewidth=0,
                 label="modulated",
             )  # fmt: skip
-    above.tick_params(labelbottom=False)
-    for axes in (above, below):
+    for axes in all_axes:
         _epochs(axes, num_epochs)
-    above.set_xlabel("")
-    legend(above, theme)
+    for axes in all_axes[:-1]:
+        axes.tick_params(labelbottom=False)
+        axes.set_xlabel("")
+    legend(all_axes[0], theme)
     return figure
 
 
@@ -253,8 +265,8 @@ def legend(axes: Axes, theme: Theme, columns: int | None = None) -> None:
     written = axes.legend(
         handles, [name if len(name) <= 40 else name[:39] + "…" for name in names],
         loc="lower left", bbox_to_anchor=(0, 1), ncols=columns or _legend_columns(names),
-        frameon=False, fontsize=9, labelcolor=theme.ink, borderaxespad=0.2, handlelength=2.4,
-        columnspacing=1.4,
+        frameon=False, fontsize=9, labelcolor=theme.ink, borderaxespad=0.2, handlelength=2.2,
+        columnspacing=1.0,
     )  # fmt: skip
     # A dollar sign in a name is a dollar sign, not markup.
     for text in written.get_texts():

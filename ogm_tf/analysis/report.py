@@ -6,28 +6,17 @@
 `index.html` needs no other file and no network; `comparison.csv` beside it holds its numbers.
 """
 
-import csv
-import io
-import json
-import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-from absl import logging
-
-from ogm_tf.analysis import figures, pages, summaries
+from ogm_tf.analysis import run_page
 from ogm_tf.analysis.clips import clip_views
-from ogm_tf.analysis.embedding import themed
+from ogm_tf.analysis.headlines import BRANCHES
 from ogm_tf.analysis.summaries import ClipExample, RunSummary
+from ogm_tf.analysis.tables import Table
 
 __all__ = ["ClipExample", "RunSummary", "write_report"]
-
-# A page under 5 MB can be sent by mail and opened on a phone.
-_MAX_CURVES_BYTES = 3_200_000
-_MAX_PICTURES_BYTES = 4_600_000
 
 
 def write_report(
@@ -37,6 +26,7 @@ def write_report(
     modalities: Sequence[str],
     class_names: Sequence[str],
     title: str = "Balanced audio-visual learning",
+    tables: Sequence[Table] = (),
 ) -> pathlib.Path:
     """Writes `index.html`, which needs nothing else, and `comparison.csv`.
 
@@ -48,6 +38,7 @@ def write_report(
       modalities: Names, in the order of the columns.
       class_names: Of all classes.
       title: Of the page.
+      tables: To follow the comparison.
 
     Returns:
       Path of `index.html`. Both files appear whole or not at all.
@@ -57,219 +48,19 @@ def write_report(
         or an example does not fit them.
     """
     runs, examples = list(runs), list(examples)
-    _check(runs, examples, modalities, class_names)
-    shared_figures = _shared_figures(runs)
-    num_bytes = sum(len(image) for _, images, _ in shared_figures for image in images)
-    run_figures = []
-    for run in runs:
-        drawn = _run_figures(run, runs, modalities, len(class_names))
-        num_bytes += sum(len(image) for _, images, _ in drawn for image in images)
-        if num_bytes > _MAX_CURVES_BYTES:
-            logging.warning("The report has curves of %s of its runs.", len(run_figures))
-            break
-        run_figures.append((run, drawn))
+    run_page.check_runs(runs, modalities, class_names, BRANCHES)
     run_names = [run.name for run in runs]
-    clips = clip_views(examples, run_names, modalities, _MAX_PICTURES_BYTES - num_bytes)
-    headline, *more = summaries.headlines(runs, modalities)
-    page = pages.render(
-        "report.html",
-        title=title,
-        headline=headline,
-        more_headlines=more,
-        modalities=modalities,
-        class_names=class_names,
-        table=_table(runs, modalities),
-        run_figures=run_figures,
-        num_runs_left_out=len(runs) - len(run_figures),
-        shared_figures=shared_figures,
-        clips=clips,
-        num_clips_left_out=len(examples) - len(clips),
-        run_names=run_names,
-        settings=_settings(runs),
-    )
-    folder = pathlib.Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    pages.write(folder / "comparison.csv", _comparison_csv(runs).encode())
-    pages.write(folder / "index.html", page.encode())
-    return folder / "index.html"
-
-
-def _check(
-    runs: Sequence[RunSummary],
-    examples: Sequence[ClipExample],
-    modalities: Sequence[str],
-    class_names: Sequence[str],
-) -> None:
-    names = [run.name for run in runs]
-    if not runs or len(set(names)) != len(names):
-        raise ValueError(f"A report needs runs of different names. Received: runs={names}.")
-    for kind, values in (("modalities", modalities), ("class_names", class_names)):
-        if isinstance(values, str) or not values:
-            raise ValueError(f"`{kind}` must hold at least one name. Received: {kind}={values!r}.")
-    for run in runs:
-        run.check(modalities)
     for example in examples:
-        example.check(names, class_names)
-
-
-def _table(runs: Sequence[RunSummary], modalities: Sequence[str]) -> dict[str, Any]:
-    """Returns columns and, for each split, rows of cells (text, is the split's highest)."""
-    columns = {"accuracy": "fused"} | {f"{name}_accuracy": name for name in modalities}
-    columns["mean_average_precision"] = "mAP"
-    groups = []
-    for split in summaries.split_names(runs):
-        values = np.array([[run.metric(split, metric) for metric in columns] for run in runs])
-        shown = [run for run in runs if split in run.metrics]
-        rows = []
-        for run in shown:
-            cells = []
-            for index, metric in enumerate(columns):
-                value = run.metric(split, metric)
-                # As printed: a lead that is rounded away is none.
-                others = np.round(values[:, index], 3)
-                is_highest = len(shown) > 1 and round(value, 3) == np.nanmax([-1, *others])
-                cells.append((_number(value), is_highest))
-            rows.append((run, cells, _alpha(run)))
-        groups.append((summaries.split_title(split), rows))
-    return {"columns": list(columns.values()), "groups": groups}
-
-
-def _alpha(run: RunSummary) -> str:
-    alpha = run.config.get("alpha")
-    return "–" if alpha is None or not run.is_modulated else str(alpha)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "–"
-
-
-def _comparison_csv(runs: Sequence[RunSummary]) -> str:
-    """Returns one row for each run and split, with every metric there is."""
-    metrics = {name: None for run in runs for split in run.metrics.values() for name in split}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "modulation", "alpha", "best_epoch", "split", *metrics])
-    for run in runs:
-        alpha = run.config.get("alpha") if run.is_modulated else None
-        for split in sorted(run.metrics, key=summaries.split_names(runs).index):
-            values = [run.metric(split, name) for name in metrics]
-            values = [value if math.isfinite(value) else "" for value in values]
-            head = [run.name, run.modulation or "none", alpha, run.best_epoch, split]
-            writer.writerow([*head, *values])
-    return text.getvalue()
-
-
-def _run_figures(
-    run: RunSummary, runs: Sequence[RunSummary], modalities: Sequence[str], num_classes: int
-) -> list[tuple[str, tuple[str, str], str]]:
-    """Returns two figures of a run, of accuracy and of modulation: (caption, images, text)."""
-    prefix, split = _accuracy_columns(run, modalities)
-    fused = run.history[f"{prefix}accuracy"]
-    branches = {name: run.history[f"{prefix}{name}_accuracy"] for name in modalities}
-    accuracy = themed(
-        lambda theme: figures.accuracy_figure(
-            fused, branches, chance=1 / num_classes, best_epoch=run.best_epoch, theme=theme
-        )
+        example.check(run_names, class_names)
+    return run_page.write_page(
+        output_dir,
+        "report.html",
+        runs,
+        modalities,
+        class_names,
+        BRANCHES,
+        lambda max_bytes: clip_views(examples, run_names, modalities, max_bytes),
+        len(examples),
+        tables,
+        title=title,
     )
-    ratios, coefficients = (
-        {name: run.history[f"{name}_{kind}"] for name in modalities}
-        for kind in ("ratio", "coefficient")
-    )
-    # The same axis for every run, so that they can be compared.
-    limits = figures.ratio_range(
-        {
-            (any_run.name, name): any_run.history[f"{name}_ratio"]
-            for any_run in runs
-            for name in modalities
-        }
-    )
-    modulation = themed(
-        lambda theme: figures.modulation_figure(
-            ratios, coefficients, window=run.window, ratio_limits=limits, theme=theme
-        )
-    )
-    last = _last({"fused": fused, **branches})
-    window = f"epochs {run.window[0]} to {run.window[1]}" if run.window else "never modulated"
-    return [
-        (split, accuracy, f"Accuracy per epoch of run {run.name} on {split}. {last}"),
-        (
-            window,
-            modulation,
-            f"Ratio and coefficient per epoch of run {run.name}. Ratio: {_last(ratios)} "
-            f"Coefficient: {_last(coefficients)}",
-        ),
-    ]
-
-
-def _accuracy_columns(run: RunSummary, modalities: Sequence[str]) -> tuple[str, str]:
-    needed = ["val_accuracy", *(f"val_{name}_accuracy" for name in modalities)]
-    if all(column in run.history for column in needed):
-        return "val_", "validation clips"
-    return "", "training clips"
-
-
-def _last(curves: Mapping[str, Sequence[float]]) -> str:
-    ends = (f"{name} ends at {_end(values)}" for name, values in curves.items())
-    return f"{', '.join(ends)}."
-
-
-def _end(values: Sequence[float]) -> str:
-    return "an unknown value" if values[-1] is None else f"{values[-1]:.3g}"
-
-
-def _shared_figures(runs: Sequence[RunSummary]) -> list[tuple[str, tuple[str, str], str]]:
-    """Returns figures that show all runs together: (title, images, text)."""
-    losses = {run.name: run.history["loss"] for run in runs}
-    images = themed(lambda theme: figures.loss_figure(losses, theme=theme))
-    text = f"Training loss per epoch. {_last(losses)}"
-    shown = [("Training loss", images, text)]
-    for split in {
-        noise[0]: None for noise in map(summaries.noise_of, summaries.split_names(runs)) if noise
-    }:
-        by_run = {run.name: _noise_curve(run, split) for run in runs}
-        by_run = {name: curve for name, curve in by_run.items() if len(curve) > 1}
-        if by_run:
-            images = themed(lambda theme, by_run=by_run: figures.noise_figure(by_run, theme=theme))
-            points = (
-                f"{name}: " + ", ".join(f"{_number(y)} at {x:g} dB" for x, y in curve.items())
-                for name, curve in by_run.items()
-            )
-            text = f"Fused accuracy on the {split} split by noise. {'; '.join(points)}."
-            shown.append(
-                (
-                    f"Fused accuracy by noise in the sound, {split.replace('_', ' ')} split",
-                    images,
-                    text,
-                )
-            )
-    return shown
-
-
-def _noise_curve(run: RunSummary, split: str) -> dict[float, float]:
-    noisy = {name: summaries.noise_of(name) for name in run.metrics}
-    return {
-        noise[1]: run.metric(name, "accuracy")
-        for name, noise in noisy.items()
-        if noise and noise[0] == split and math.isfinite(noise[1])
-    }
-
-
-def _settings(runs: Sequence[RunSummary]) -> list[tuple[str, list[str], bool]]:
-    """Returns each setting's name, its value in every run, and whether runs differ in it."""
-    flat = [_flatten(run.config) for run in runs]
-    rows = []
-    for name in sorted({name for settings in flat for name in settings}):
-        values = [settings.get(name, "–") for settings in flat]
-        rows.append((name, values, len(set(values)) > 1))
-    return rows
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{name}."))
-        else:
-            is_text = isinstance(value, str)
-            flat[f"{prefix}{name}"] = value if is_text else json.dumps(value, default=str)
-    return flat

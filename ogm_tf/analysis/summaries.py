@@ -1,4 +1,4 @@
-"""What a report is made of, checked, and what can be said of it in words."""
+"""What a report is made of, checked."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 _MODULATION_TITLES = {"none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE"}
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
-_MODULATION_SETTINGS = ("modulation", "alpha", "modulation_start_epoch", "modulation_end_epoch")
+MODULATION_SETTINGS = ("modulation", "alpha", "modulation_start_epoch", "modulation_end_epoch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RunSummary:
         """First and last modulated epoch of the history, from 0; None where there is none."""
         if not self.is_modulated:
             return None
-        start, end = (self.config.get(name) for name in _MODULATION_SETTINGS[2:])
+        start, end = (self.config.get(name) for name in MODULATION_SETTINGS[2:])
         start, last = start or 0, self.num_epochs - 1
         end = last if end is None else min(end, last)
         return (start, end) if start <= end else None
@@ -68,15 +68,15 @@ class RunSummary:
         value = self.metrics.get(split, {}).get(name)
         return math.nan if value is None else float(value)
 
-    def check(self, modalities: Sequence[str]) -> None:
-        """Checks that the history holds what is drawn.
+    def check(self, modalities: Sequence[str], kinds: Sequence[str]) -> None:
+        """Checks that the history holds what is drawn: columns of each kind of every modality.
 
         Raises:
           ValueError: where a column is missing, empty or of another length, or the best epoch is
             none of them.
         """
         needed = ["loss", "accuracy"]
-        for kind in ("accuracy", "ratio", "coefficient"):
+        for kind in kinds:
             needed += [f"{modality}_{kind}" for modality in modalities]
         missing = [column for column in needed if column not in self.history]
         if missing:
@@ -186,43 +186,6 @@ def noise_of(split: str) -> tuple[str, float] | None:
     return (match["split"], float(match["snr"])) if match else None
 
 
-def headlines(runs: Sequence[RunSummary], modalities: Sequence[str]) -> list[tuple[str, str]]:
-    """Says what modulation changed, in words made of the numbers alone.
-
-    Every modulated run is compared with the unmodulated run whose other settings are closest: by
-    the fused network, and by the branch that is weakest without modulation.
-
-    Args:
-      runs: At least one.
-      modalities: Their names.
-
-    Returns:
-      Sentences, the most telling first, each with what it was compared with ("" for nothing).
-    """
-    known = [s for s in split_names(runs) if any(_is_known(run, s) for run in runs)]
-    if not known:
-        return [("No split has been evaluated yet: there is nothing to compare.", "")]
-    split = known[0]
-    runs = [run for run in runs if _is_known(run, split)]
-    plain = [run for run in runs if not run.is_modulated]
-    modulated = [run for run in runs if run.is_modulated]
-    if not plain or not modulated:
-        return [(_level(run, modalities, split), "") for run in runs]
-    titles = [run.modulation_title for run in modulated]
-    said = []
-    for run in reversed(modulated):
-        other = min(plain, key=lambda candidate: _num_differences(candidate, run))
-        unique = titles.count(run.modulation_title) == 1
-        title = run.modulation_title if unique else f"{run.modulation_title} ({run.name})"
-        said.append(
-            (
-                _change(title, other, run, modalities, split),
-                f"Run {run.name} compared with run {other.name}, which has no modulation.",
-            )
-        )
-    return said
-
-
 def split_title(split: str) -> str:
     """Returns a split's name in words."""
     noise = noise_of(split)
@@ -231,52 +194,3 @@ def split_title(split: str) -> str:
         sound = sound if math.isfinite(noise[1]) else "clean sound"
         return f"{noise[0].replace('_', ' ')} split, {sound}"
     return f"{split.replace('_', ' ')} split"
-
-
-def _is_known(run: RunSummary, split: str) -> bool:
-    return math.isfinite(run.metric(split, "accuracy"))
-
-
-def _num_differences(one: RunSummary, other: RunSummary) -> int:
-    names = (one.config.keys() | other.config.keys()) - set(_MODULATION_SETTINGS)
-    return sum(one.config.get(name) != other.config.get(name) for name in names)
-
-
-def _level(run: RunSummary, modalities: Sequence[str], split: str) -> str:
-    parts = [f"the fused network answers {run.metric(split, 'accuracy'):.2f}"]
-    for modality in modalities:
-        value = run.metric(split, f"{modality}_accuracy")
-        if math.isfinite(value):
-            parts.append(f"the {modality} branch {value:.2f}")
-    return f"{run.name}: {_join(parts)} of the {split_title(split)} correctly."
-
-
-def _change(
-    title: str, before: RunSummary, after: RunSummary, modalities: Sequence[str], split: str
-) -> str:
-    values = {}
-    for modality in modalities:
-        pair = [run.metric(split, f"{modality}_accuracy") for run in (before, after)]
-        if all(map(math.isfinite, pair)):
-            values[f"the {modality} branch"] = pair
-    changes = dict([min(values.items(), key=lambda item: item[1][0])]) if values else {}
-    changes["the fused network"] = [run.metric(split, "accuracy") for run in (before, after)]
-    # What is said must hold for the numbers as they are printed.
-    changes = {name: (f"{a:.2f}", f"{b:.2f}") for name, (a, b) in changes.items()}
-    on = f"on the {split_title(split)}"
-    if all(float(b) > float(a) for a, b in changes.values()):
-        return (
-            f"{title} lifts "
-            + _join([f"{n} from {a} to {b}" for n, (a, b) in changes.items()])
-            + f" {on}."
-        )
-    parts = [
-        f"{name} stays at {a}" if a == b else f"{name} goes from {a} to {b}"
-        for name, (a, b) in changes.items()
-    ]
-    return f"With {title}, {_join(parts)} {on}."
-
-
-def _join(parts: Sequence[str]) -> str:
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last

@@ -61,8 +61,8 @@ def build(
 
     Args:
       preset: "full", of 36,044,609 parameters, or "small", of 551,161.
-      audio_shape: `(N, channels)` of the waveform in [-1, 1]; a mono sound goes into both channels.
-        None for the preset's.
+      audio_shape: `(N, channels)` of the waveform in [-1, 1]; with one channel, the encoder puts it
+        into both of stereo's. None for the preset's.
       visual_shape: `(T, H, W, 3)` of the frames, in [-1, 1]; None for the preset's.
       width: Channels of the first layers, a multiple of which all others have, >= 1; None for the
         preset's.
@@ -165,6 +165,8 @@ def _audio_encoder(
     inputs = keras.Input(shape)
     # Half precision would leave quiet sounds few digits.
     x = MuLaw(dtype=logits_dtype(), name="mu_law")(inputs)
+    if shape[-1] == 1:
+        x = keras.layers.Concatenate(name="stereo")([x, x])
     x = blocks.style.conv_bn_relu(x, width, (first,), "conv1_1", strides=4)
     if x.shape[1] < 4:
         raise ValueError(

@@ -47,7 +47,8 @@ def build(
     Args:
       preset: "full", of 9,508,738 parameters, or "small", of 152,226.
       audio_shape: `(F, T, 1)` of the log spectrogram; None for the preset's.
-      visual_shape: `(H, W, 3)` of the frame, in [-1, 1]; None for the preset's.
+      visual_shape: `(H, W, 3)`, or `(1, H, W, 3)`, of the frame, in [-1, 1]; None for the
+        preset's.
       channels: Of each block, all >= 1; None for the preset's.
       head_units: Width of the head's hidden layer, >= 1; None for the preset's.
       batch_norm_momentum: In [0, 1); None for the preset's.
@@ -73,10 +74,15 @@ def build(
     )
     channels = require_sizes("channels", sizes["channels"])
     style = Style(sizes["batch_norm_momentum"], 1e-3, l2=l2, synchronized=synchronized)
+    is_clip = visual_shape is not None and len(visual_shape) == 4
     inputs = {
-        name: require_sizes(f"{name}_shape", sizes[f"{name}_shape"], 3)
-        for name in ("audio", "visual")
+        "audio": require_sizes("audio_shape", sizes["audio_shape"], 3),
+        "visual": require_sizes("visual_shape", sizes["visual_shape"], 4 if is_clip else 3),
     }
+    if is_clip and inputs["visual"][0] != 1:
+        raise ValueError(
+            f"`visual_shape` must be that of one frame. Received: visual_shape={inputs['visual']}."
+        )
     return Network(
         encoders={
             "audio": _encoder("audio", inputs["audio"], channels, style, "valid"),
@@ -97,6 +103,8 @@ def _encoder(
             f"Received: {name}_shape={shape}."
         )
     inputs = x = keras.Input(shape)
+    if len(shape) == 4:
+        x = keras.layers.Reshape(shape[1:], name="frame")(x)
     for block, filters in enumerate(channels, 1):
         if block > 1:
             pool_name = f"pool{block - 1}"

@@ -71,14 +71,14 @@ def test_half_of_the_seeds_mirror():
     assert abs(np.mean(draw(tf.range(1000))) - 0.5) < 4 * 0.5 / math.sqrt(1000)
 
 
-def _jittered(pictures, seed):
-    """Hue, saturation and value in the YIQ space, by its definition."""
+def _jittered(pictures, seed, shift=0.0):
+    """Hue, saturation and value in the YIQ space, by its definition, and then a shift."""
     draws = tf.random.stateless_uniform([3], seed, -1.0, 1.0, alg="philox").numpy()
     hue, saturation, value = draws * [0.4, 0.3, 0.2] + [0.0, 1.0, 1.0]
     cosine, sine = math.cos(hue) * saturation, math.sin(hue) * saturation
     change = value * np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
     matrix = np.linalg.inv(RGB_TO_YIQ) @ change @ RGB_TO_YIQ
-    return np.clip(pictures @ matrix.T, 0, 255)
+    return np.clip(pictures @ matrix.T + shift, 0, 255)
 
 
 def test_colour_jitter_turns_and_scales_in_yiq():
@@ -110,6 +110,28 @@ def test_colour_jitter_is_centred():
     assert values.min() < 55 and values.max() > 145
     # 4 standard deviations of the mean of 300 draws uniform in 50 to 150.
     assert abs(values.mean() - 100) < 4 * 100 / math.sqrt(12 * 300)
+
+
+def test_brightness_is_shifted_after_the_other_jitters():
+    pictures = _pictures(2, 9, 7)
+    settings = VideoSettings(brightness_jitter=0.125)
+    result = augmentation.jitter_colors(tf.constant(pictures), settings, _seed(1)).numpy()
+    draws = tf.random.stateless_uniform([4], _seed(1), -1.0, 1.0, alg="philox").numpy()
+    shift = 0.125 * 255 * draws[3]
+    assert abs(shift) > 1
+    np.testing.assert_allclose(result, np.clip(pictures + shift, 0, 255), atol=1e-4)
+    # The other draws do not depend on whether this one counts.
+    all_four = VideoSettings(brightness_jitter=0.125, **JITTER)
+    result = augmentation.jitter_colors(tf.constant(pictures), all_four, _seed(1)).numpy()
+    expected = _jittered(pictures, _seed(1), shift)
+    np.testing.assert_allclose(result, expected, atol=0.5)
+
+    each = VideoSettings(brightness_jitter=0.125, augment_each_frame=True)
+    grey = tf.fill([50, 2, 2, 3], 100.0)
+    shifts = augmentation.jitter_colors(grey, each, _seed(1)).numpy()[:, 0, 0, 0] - 100
+    assert len(np.unique(shifts)) == 50 and np.abs(shifts).max() <= 0.125 * 255
+    with pytest.raises(ValueError, match="Received: brightness_jitter=1"):
+        VideoSettings(brightness_jitter=1)
 
 
 @pytest.mark.parametrize("each", [False, True])

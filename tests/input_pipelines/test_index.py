@@ -52,6 +52,12 @@ def test_index_errors(tmp_path):
         Index.from_json(json.dumps(values))
 
 
+def test_settings_that_an_index_does_not_name_have_their_defaults():
+    values = json.loads(INDEX.to_json())
+    del values["settings"]["video"]["brightness_jitter"]
+    assert Index.from_json(json.dumps(values)) == INDEX
+
+
 def test_records_lie_one_after_the_other_in_their_frames():
     offsets, sizes = Shard("a", 3, 5 + 70 + 1 + 3 * 16, "ab", "5 70 1").places()
     # A frame is 12 bytes before and 4 after.

@@ -93,3 +93,16 @@ def test_the_fingerprint_follows_the_clips_and_not_their_folder():
         fingerprint("/data", missing=({"clip_id": "c", "split": "test", "reason": "gone"},)),
     ]
     assert len({fingerprint("/data"), *others}) == 4
+
+
+def test_whole_files_are_clips_of_their_first_rows():
+    first = Clip("a1", "train", "x", "/a.mp4", start_s=0.5, end_s=1.0, group="g")
+    clips = (
+        first,
+        Clip("b", "test", "x", "/b.mp4"),
+        Clip("a2", "train", "y", "/a.mp4", start_s=1.0),
+        Clip("a3", "train", "y", "/a.mp4", audio_path="/other.wav"),
+    )
+    found = listing.whole_files(Listing("/", clips, class_names=("x", "y")))
+    assert found.clips == (dataclasses.replace(first, start_s=None, end_s=None), clips[1], clips[3])
+    assert found.class_names == ("x", "y")

@@ -1,4 +1,5 @@
 import colorsys
+import itertools
 
 import numpy as np
 import pytest
@@ -42,12 +43,12 @@ def test_sound_and_noise_have_the_ratio_that_was_asked_for(expected_db):
 
 
 def test_an_object_is_seen_and_heard_in_the_same_moments():
-    shared = sounding_objects.draw_shared(np.random.default_rng(1), 4.0, events=True, tone=False)
+    shared = sounding_objects.draw_shared(np.random.default_rng(1), 4.0, events=True, traits=False)
     lengths = shared.events_s[:, 1] - shared.events_s[:, 0]
     gaps = shared.events_s[1:, 0] - shared.events_s[:-1, 1]
     assert shared.events_s[-1, 1] > 4.0
-    assert lengths.min() >= 0.2 and lengths.max() <= 0.5
-    assert gaps.min() >= 0.2 and gaps.max() <= 0.8
+    assert lengths.min() >= 0.3 and lengths.max() <= 0.8
+    assert gaps.min() >= 0.4 and gaps.max() <= 1.2
     common = {"label": "disc", "shared": shared}
     frames = sounding_objects.draw_picture(
         rng=np.random.default_rng(2), num_frames=100, frame_rate=25, frame_size=32, clutter=0.0,
@@ -66,11 +67,8 @@ def test_an_object_is_seen_and_heard_in_the_same_moments():
 
 
 def test_a_colour_tells_a_pitch():
-    hues, pitches = [], []
-    for number in range(8):
-        shared = sounding_objects.draw_shared(
-            np.random.default_rng(number), 1.0, events=False, tone=True
-        )
+    for number in range(6):
+        shared = sounding_objects.Shared(tone=number / 5)
         frames = sounding_objects.draw_picture(
             "square", np.random.default_rng(number), num_frames=1, frame_rate=1, frame_size=64,
             clutter=0.0, shared=shared,
@@ -81,9 +79,42 @@ def test_a_colour_tells_a_pitch():
         )  # fmt: skip
         difference = frames[0].astype(float) - np.median(frames[0], axis=(0, 1))
         colour = difference[np.abs(difference).sum(-1) > 30].mean(axis=0)
-        hues.append(colorsys.rgb_to_hsv(*np.maximum(colour, 0))[0])
+        hue = colorsys.rgb_to_hsv(*np.maximum(colour, 0))[0]
+        # On the circle of hues, 0 and 1 are the same red.
+        assert (hue - 0.75 * shared.tone + 0.5) % 1 == pytest.approx(0.5, abs=0.05)
         spectrum = np.abs(np.fft.rfft(sound))
         # The class has the first partial; a clip of a second has bins of 1 Hz.
-        pitches.append(np.flatnonzero(spectrum > 0.2 * spectrum.max())[0])
-        assert pitches[-1] == pytest.approx(120 * 2 ** (2 * shared.tone), rel=0.05)
-    assert np.corrcoef(hues, np.log(pitches))[0, 1] > 0.95
+        pitch_hz = np.flatnonzero(spectrum > 0.2 * spectrum.max())[0]
+        assert pitch_hz == pytest.approx(120 * 2 ** (2 * shared.tone), rel=0.05)
+
+
+def test_traits_are_few_and_drawn_apart():
+    rng = np.random.default_rng(0)
+    drawn = [sounding_objects.draw_shared(rng, 1.0, events=False, traits=True) for _ in range(600)]
+    found = {(5 * shared.tone, 4 * shared.pace) for shared in drawn}
+    assert found == set(itertools.product(range(6), range(5)))
+
+
+@pytest.mark.parametrize(
+    ("pace", "cycles", "rate_hz"), [(0, 2.5, 2.5), (0.5, 5.59, 5.59), (1, 12.5, 12.5)]
+)
+def test_stripes_tell_a_pace(pace, cycles, rate_hz):
+    never = np.zeros((0, 2))
+    frames = sounding_objects.draw_picture(
+        "square", np.random.default_rng(0), num_frames=1, frame_rate=1, frame_size=64,
+        clutter=0.0, shared=sounding_objects.Shared(never, 0.5, pace),
+    )  # fmt: skip
+    # Four frames wide, so that a quarter of a cycle is told from the next.
+    ground = frames[0, :, :, 0].astype(float)
+    power = np.abs(np.fft.fft2(ground - ground.mean(), (256, 256)))[:, :128]
+    row, column = np.unravel_index(power.argmax(), power.shape)
+    assert np.hypot(min(row, 256 - row), column) / 4 == pytest.approx(cycles, abs=0.5)
+    sound = sounding_objects.draw_sound(
+        "disc", np.random.default_rng(0), num_samples=32_000, sample_rate_hz=8_000,
+        signal_to_noise_db=60, shared=sounding_objects.Shared(None, 0.5, pace),
+    )  # fmt: skip
+    loudness = np.square(sound).reshape(-1, 40).mean(axis=1)
+    is_on = loudness > loudness.max() / 20
+    assert is_on.mean() == pytest.approx(0.5, abs=0.1)
+    # Of 4 s, in which a pulse begins as often as it ends.
+    assert np.sum(is_on[1:] != is_on[:-1]) == pytest.approx(2 * 4 * rate_hz, abs=1.5)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 import keras  # noqa: E402
 from absl import logging  # noqa: E402
 
-from launchers import networks, train  # noqa: E402
+from launchers import fitting, networks, train  # noqa: E402
 from launchers.training import TrainSettings  # noqa: E402
 from ogm_tf.layers import Dropout  # noqa: E402
 
@@ -49,7 +49,7 @@ def arm(kill_point: str, run_dir: str) -> dict[str, int]:
             if (kind, event) == ("rename", "os.rename") and name.startswith(wanted):
                 kill()
 
-    class CountedSteps(train.SkippedSteps):
+    class CountedSteps(fitting.SkippedSteps):
         def on_train_batch_end(self, batch, logs=None):
             super().on_train_batch_end(batch, logs)
             if kind == "time" and not seen["step"]:
@@ -59,7 +59,7 @@ def arm(kill_point: str, run_dir: str) -> dict[str, int]:
                 kill(signal.SIGTERM)
 
     sys.addaudithook(audit)
-    train.SkippedSteps = CountedSteps
+    fitting.SkippedSteps = CountedSteps
     return seen
 
 

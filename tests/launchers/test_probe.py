@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import ogm_tf
-from launchers import probe, probe_sounds
+from launchers import audio_encoders, probe, probe_sounds
 from launchers.runs import RunFolder
 from tests.conftest import ROOT
 from tests.input_pipelines import handmade_records
@@ -188,7 +188,7 @@ def test_runs_that_cannot_be_probed_are_refused(run_dir, data_dir, tmp_path):
     encoder = RunFolder(run_dir)
     longer = dataclasses.replace(SETTINGS, window_s=0.7)
     with pytest.raises(ValueError, match=r"shape \(33, 21, 1\). Received: .* \(33, 29, 1\)"):
-        probe._audio_encoder(encoder, longer)
+        audio_encoders.load(encoder, longer)
     with pytest.raises(ValueError, match="c_values.* Received"):
         _settings(run_dir, data_dir, c_values=(0.0,))
     silent = handmade_records.write(

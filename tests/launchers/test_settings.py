@@ -8,7 +8,9 @@ import sys
 import pytest
 from absl import flags
 
+from input_pipelines.settings import VideoSettings
 from launchers import demo, evaluate, export, inspect, measure, prepare, report
+from launchers.pretraining import PretrainSettings
 from launchers.settings import (
     LauncherSettings,
     define_flags,
@@ -18,7 +20,9 @@ from launchers.settings import (
     setting,
 )
 from launchers.training import TrainSettings
+from ogm_tf.representation import avca, avsa, l3_net
 
+NETWORKS = {"l3net": l3_net, "avsa": avsa, "avca": avca}
 PRESETS = pathlib.Path(demo.__file__).parent / "presets"
 ALL = [
     demo.DemoSettings,
@@ -98,11 +102,12 @@ def test_help_lists_the_flags_of_a_launcher():
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.flags")), ids=lambda path: path.stem)
-def test_presets_serve_prepare_and_train(preset):
+def test_presets_serve_prepare_and_training(preset):
     prepared = parse(
         prepare.PrepareSettings, f"--flagfile={preset}", "--manifest=m", "--output_dir=o"
     )
-    trained = parse(TrainSettings, f"--flagfile={preset}", "--records_dir=r", "--output_dir=o")
+    settings = PretrainSettings if "--model=" in preset.read_text() else TrainSettings
+    trained = parse(settings, f"--flagfile={preset}", "--records_dir=r", "--output_dir=o")
     named = {
         line.lstrip("-").split("=")[0].removeprefix("no")
         for line in preset.read_text().splitlines()
@@ -119,9 +124,26 @@ def test_from_a_flagfile_with_overrides():
     assert (values.encoder, values.epochs, values.records_dir) == ("small_cnn", 3, "r")
 
 
+def test_how_pictures_are_normalised_and_brightened():
+    arguments = ["--manifest=m", "--output_dir=o"]
+    video = parse(prepare.PrepareSettings, *arguments).clip_settings().video
+    assert video == VideoSettings()
+    arguments += ["--frame_mean=0.5,0.5,0.5", "--frame_deviation=0.5,0.25,1"]
+    arguments += ["--brightness_jitter=0.125"]
+    video = parse(prepare.PrepareSettings, *arguments).clip_settings().video
+    assert video.mean == (0.5, 0.5, 0.5) and video.deviation == (0.5, 0.25, 1.0)
+    assert video.brightness_jitter == 0.125
+    with pytest.raises(ValueError, match="three finite numbers. Received: frame_mean"):
+        parse(prepare.PrepareSettings, *arguments, "--frame_mean=0.5,0.5")
+    with pytest.raises(ValueError, match="three numbers > 0. Received: frame_deviation"):
+        parse(prepare.PrepareSettings, *arguments, "--frame_deviation=1,1,0")
+
+
 def test_rules_between_flags():
     with pytest.raises(ValueError, match="Exactly one of --manifest and --dataset"):
         prepare.PrepareSettings(output_dir="o")
+    with pytest.raises(ValueError, match="--whole_files must .* Received: dataset='synthetic'"):
+        prepare.PrepareSettings("o", dataset="synthetic", data_dir="d", whole_files=True)
     with pytest.raises(ValueError, match="--data_dir must .*'synthetic', data_dir=None"):
         prepare.PrepareSettings(output_dir="o", dataset="synthetic")
     with pytest.raises(ValueError, match="--data_dir must .*dataset=None, data_dir='d'"):
@@ -141,3 +163,39 @@ def test_learning_rate_drops():
     assert [settings.learning_rate_at(epoch) for epoch in range(6)] == pytest.approx(
         [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "learning_rate", "clip_norm"),
+    [("l3net", "adam", 1e-4, None), ("avsa", "sgd", 1e-2, 5.0), ("avca", "adam", 1e-3, None)],
+)
+def test_each_pair_network_has_its_own_optimizer(model, optimizer, learning_rate, clip_norm):
+    own = PretrainSettings("r", "o", model=model)
+    assert (own.optimizer, own.learning_rate, own.clip_norm) == (
+        optimizer, learning_rate, clip_norm,
+    )  # fmt: skip
+    given = PretrainSettings("r", "o", model=model, optimizer="lion", clip_norm=2.0)
+    assert (given.optimizer, given.learning_rate, given.clip_norm) == ("lion", learning_rate, 2.0)
+
+
+@pytest.mark.parametrize("shift_s", [(2.0,), (0.0, 1.0), (3.0, 2.0), (1.0, float("inf"))])
+def test_shifts_of_pairs(shift_s):
+    with pytest.raises(ValueError, match="--shift_s must be two numbers.* Received: shift_s="):
+        PretrainSettings("r", "o", model="avsa", shift_s=shift_s)
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [path for path in sorted(PRESETS.glob("*.flags")) if "--model=" in path.read_text()],
+    ids=lambda path: path.stem,
+)
+def test_presets_of_pairs_prepare_what_their_network_takes(preset):
+    """The shapes that the papers name for the full sizes, and the specification for the small."""
+    arguments = [f"--flagfile={preset}", "--manifest=m", "--output_dir=o"]
+    shapes = parse(prepare.PrepareSettings, *arguments).clip_settings().shapes
+    settings = parse(PretrainSettings, f"--flagfile={preset}", "--records_dir=r", "--output_dir=o")
+    sizes = NETWORKS[settings.model].PRESETS[settings.size]
+    audio, visual = tuple(sizes["audio_shape"]), tuple(sizes["visual_shape"])
+    # A mono waveform goes into both channels, a clip of one frame is a frame.
+    assert shapes["audio"] == (audio if len(audio) == 3 else (audio[0], 1))
+    assert shapes["visual"] == (visual if len(visual) == 4 else (1, *visual))

@@ -42,6 +42,19 @@ def test_ratios_are_on_a_log_scale_with_the_window_shaded():
         assert (shade.get_x(), shade.get_width()) == (0.5, 2)
 
 
+def test_scores_are_drawn_above_the_ratios_that_follow_from_them():
+    scores = {"positive": [0.5, 0.75], "negative": [0.5, None]}
+    ratios = {"positive": [1, 3.0], "negative": [1, 1 / 3]}
+    figure = figures.modulation_figure(ratios, ratios, scores=scores, window=(0, 0))
+    above, middle, _ = figure.axes
+    np.testing.assert_array_equal(line(above, "negative").get_ydata(), [0.5, np.nan])
+    np.testing.assert_array_equal(line(above, "positive").get_ydata(), [0.5, 0.75])
+    np.testing.assert_array_equal(line(middle, "positive").get_ydata(), [1, 3])
+    assert above.get_ylim() == (0, 1.02) and middle.get_yscale() == "log"
+    assert [axes.get_ylabel() for axes in figure.axes] == ["score", "ratio (log)", "coefficient"]
+    assert line(above, "positive").get_color() == line(middle, "positive").get_color()
+
+
 def test_spectrogram_axes_are_seconds_and_kilohertz():
     (axes,) = clip_figures.spectrogram_figure(np.zeros((257, 300)), 16_000, 160).axes
     assert axes.get_images()[0].get_extent() == [0, 3, 0, 8]

@@ -3,7 +3,6 @@
 import base64
 import csv
 import dataclasses
-import html.parser
 import io
 import re
 import wave
@@ -11,7 +10,8 @@ import wave
 import numpy as np
 import pytest
 
-from ogm_tf.analysis import report, summaries
+from ogm_tf.analysis import headlines, report, run_page
+from tests.ogm_tf.analysis.parsed_page import Page
 
 MODALITIES = ("audio", "visual")
 CLASSES = ("bell", "<b>drum</b>", "horn")
@@ -63,21 +63,6 @@ def runs():
     return [make_run("plain", "none", 0.70, 0.41), make_run("ge", "ogm_ge", 0.78, 0.63)]
 
 
-class _Page(html.parser.HTMLParser):
-    """Collects a page's elements and text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.elements, self.text = [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.text += data
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "new"
@@ -89,7 +74,7 @@ def test_page_needs_no_other_file_and_no_network(written):
     path, page = written
     assert path.name == "index.html" and path.stat().st_size < 5_000_000
     assert sorted(file.name for file in path.parent.iterdir()) == ["comparison.csv", "index.html"]
-    for tag, attributes in _Page(page).elements:
+    for tag, attributes in Page(page).elements:
         assert tag not in ("script", "iframe", "object"), tag
         for name in ("src", "srcset", "href"):
             assert attributes.get(name, "data:").startswith("data:"), attributes
@@ -99,7 +84,7 @@ def test_page_needs_no_other_file_and_no_network(written):
 
 
 def test_page_says_the_numbers(written):
-    text = " ".join(_Page(written[1]).text.split())
+    text = " ".join(Page(written[1]).text.split())
     assert (
         "OGM-GE lifts the visual branch from 0.41 to 0.63 and the fused network from 0.70 to 0.78 "
         "on the test split." in text
@@ -113,7 +98,7 @@ def test_page_says_the_numbers(written):
 
 
 def test_names_are_text_and_pictures_are_described(written):
-    page = _Page(written[1])
+    page = Page(written[1])
     assert {tag for tag, _ in page.elements}.isdisjoint({"b", "i"})
     assert "<i>ge</i>" in page.text
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
@@ -124,7 +109,7 @@ def test_names_are_text_and_pictures_are_described(written):
 
 
 def test_sound_can_be_played(written):
-    (audio,) = [attributes for tag, attributes in _Page(written[1]).elements if tag == "audio"]
+    (audio,) = [attributes for tag, attributes in Page(written[1]).elements if tag == "audio"]
     data = base64.b64decode(audio["src"].removeprefix("data:audio/wav;base64,"))
     with wave.open(io.BytesIO(data)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (8000, 1, 4000)
@@ -139,7 +124,7 @@ def test_clips_show_what_they_have(tmp_path):
     sound = make_example(clip_id="sound", frames=None, is_mel=True)
     motion = dataclasses.replace(film, clip_id="motion", frames=None)
     path = report.write_report(tmp_path, runs(), [film, sound, motion], MODALITIES, CLASSES)
-    page = _Page(path.read_text("utf-8"))
+    page = Page(path.read_text("utf-8"))
     shown = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
 
     def count(what, clip):
@@ -165,7 +150,7 @@ def test_comparison_table_holds_full_numbers(written):
 
 
 def headline(runs):
-    return summaries.headlines(runs, MODALITIES)[0][0]
+    return headlines.headlines(runs, MODALITIES)[0][0]
 
 
 def test_headline_does_not_praise_what_did_not_rise():
@@ -206,7 +191,7 @@ def test_page_stays_small_whatever_it_is_given(tmp_path):
 
 
 def test_page_stays_small_with_many_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "_MAX_CURVES_BYTES", 450_000)
+    monkeypatch.setattr(run_page, "_MAX_CURVES_BYTES", 450_000)
     many = [make_run(f"run {number}", "ogm", 0.5, 0.5) for number in range(4)]
     page = report.write_report(tmp_path, many, [], MODALITIES, CLASSES).read_text("utf-8")
     shown = 4 - int(re.search(r"last (\d+) runs are left out", page)[1])

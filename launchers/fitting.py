@@ -1,0 +1,241 @@
+"""The life of a run, whatever it trains: folder, devices, checkpoints, best epoch, evaluation."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from input_pipelines import files
+from input_pipelines.index import Index
+from input_pipelines.order import Rows
+from launchers import evaluate, strategies
+from launchers.runs import RunFolder
+from launchers.stopping import stop_request
+from launchers.training import FitSettings
+from ogm_tf.callbacks import SkippedSteps
+from ogm_tf.checkpoint_files import CheckpointFiles, Position
+from ogm_tf.checkpoints import Checkpoint, Stopped
+from ogm_tf.model import OGMModel
+from ogm_tf.transfer import copy_weights
+
+
+class Data(NamedTuple):
+    """What a run reads, in batches of one replica's rows.
+
+    Args:
+      training: Endless, from where the run goes on.
+      steps_per_epoch: Global batches of an epoch.
+      validation: One pass over the validation split; None: there is none.
+      validation_steps: Global batches of it.
+    """
+
+    training: tf.data.Dataset
+    steps_per_epoch: int
+    validation: tf.data.Dataset | None = None
+    validation_steps: int | None = None
+
+
+def run(
+    settings: FitSettings,
+    index: Index,
+    read: Callable[[Rows, Position], Data],
+    build: Callable[[], OGMModel],
+) -> dict[str, dict[str, float]]:
+    """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split.
+
+    The best epoch is that of the highest accuracy on the validation split; without one it is the
+    last.
+
+    Args:
+      settings: Of the run.
+      index: Of its records.
+      read: Returns the data, given this process's rows of every global batch and the position to
+        go on from.
+      build: Returns the compiled model.
+
+    Raises:
+      SystemExit: with code 0 where SIGTERM or SIGINT asked to stop; the run is saved.
+    """
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    folder = RunFolder(pathlib.Path(settings.output_dir))
+    config = _config(settings)
+    # Workers that do not see the same folder would not go on from the same step.
+    done = CheckpointFiles(folder.checkpoints).newest(), folder.read_state().get("epoch")
+    strategy = strategies.make_strategy(
+        settings.strategy,
+        settings.logical_devices,
+        {**config, "newest checkpoint in output_dir": done},
+    )
+    is_chief = strategies.is_chief(strategy)
+    with folder.locked() if is_chief else contextlib.nullcontext(), stop_request() as stop:
+        if is_chief:
+            folder.keep_config(config)
+        try:
+            with strategies.explain_lost_worker(strategy):
+                _require_shared(folder, strategy)
+                if done == ((settings.epochs, 0), settings.epochs):
+                    logging.info("%s has all its %d epochs already.", folder.path, settings.epochs)
+                else:
+                    _fit(settings, strategy, folder, read, build, stop)
+            if is_chief:
+                with stop.at_once():
+                    _evaluate(settings, index)
+        except Stopped as stopped:
+            logging.info("%s The same command goes on from there.", stopped)
+            raise SystemExit(0) from stopped
+        return folder.read_metrics()
+
+
+def _config(settings: FitSettings) -> dict[str, Any]:
+    """Returns the settings to compare when a run goes on."""
+    # A folder may be moved, and may be named from anywhere.
+    config = dataclasses.asdict(settings)
+    del config["output_dir"]
+    for name in ("records_dir", "init_from"):
+        if config[name] is not None:
+            config[name] = files.absolute(config[name])
+    return config
+
+
+def _fit(
+    settings: FitSettings,
+    strategy: tf.distribute.Strategy,
+    folder: RunFolder,
+    read: Callable[[Rows, Position], Data],
+    build: Callable[[], OGMModel],
+    should_stop: Callable[[], bool],
+) -> None:
+    is_chief = strategies.is_chief(strategy)
+    recorder = _Recorder(folder, is_chief)
+    checkpoint = Checkpoint(
+        folder.checkpoints,
+        settings.checkpoint_every_steps,
+        writes=is_chief,
+        extra={"recorder": recorder},
+        should_stop=lambda: strategies.agree(strategy, should_stop()),
+    )
+    start = checkpoint.progress()
+    keras.utils.set_random_seed(settings.seed)
+    data = read(strategies.input_rows(strategy, settings.batch_size), start)
+    validation = {}
+    if data.validation is None:
+        logging.warning("No validation split: the last epoch is kept as the best.")
+    else:
+        validation = {
+            "validation_data": strategy.distribute_datasets_from_function(
+                lambda _: data.validation
+            ),
+            "validation_steps": data.validation_steps,
+        }
+    keras.mixed_precision.set_global_policy(settings.precision)
+    with strategy.scope():
+        model = build()
+        if settings.init_from is not None and start == (0, 0):
+            copy_weights(RunFolder(pathlib.Path(settings.init_from)).load_best(), model)
+    callbacks = [
+        keras.callbacks.LearningRateScheduler(lambda epoch, _: settings.learning_rate_at(epoch)),
+        SkippedSteps(settings.max_skipped_steps),
+        recorder,
+        checkpoint,
+        # A checkpoint is what counts: the files that show it come after it.
+        keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: recorder.publish(start.step == 0),
+            on_epoch_end=lambda epoch, logs: recorder.publish(True),
+        ),
+    ]
+    if is_chief:
+        callbacks.insert(0, keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
+    model.fit(
+        strategy.distribute_datasets_from_function(lambda _: data.training),
+        epochs=settings.epochs,
+        steps_per_epoch=data.steps_per_epoch,
+        **validation,
+        callbacks=callbacks,
+        verbose=2 if is_chief else 0,
+    )
+
+
+def _evaluate(settings: FitSettings, index: Index) -> None:
+    for split in ("validation", "test"):
+        if split in index.splits:
+            evaluate.run(
+                evaluate.EvaluateSettings(settings.output_dir, split, (), settings.batch_size)
+            )
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Remembers history and best epoch, and writes them, and the best model, into the run's folder.
+
+    Args:
+      folder: Of the run.
+      writes: Whether this process does; of several workers the chief alone.
+    """
+
+    def __init__(self, folder: RunFolder, writes: bool):
+        super().__init__()
+        self._folder = folder
+        self._writes = writes
+        self._published: dict[str, Any] = folder.read_state()
+        self._history: dict[str, list[float]] = {}
+        self._best = {"best_epoch": -1, "best_score": -math.inf}
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps."""
+        return {"history": self._history, **self._best}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes over what a checkpoint kept."""
+        self._history = state["history"]
+        self._best = {name: state[name] for name in self._best}
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}}
+        for name, value in row.items():
+            self._history.setdefault(name, []).append(value)
+        score = row.get("val_accuracy", float(epoch))
+        if score > self._best["best_score"]:
+            self._best = {"best_epoch": epoch, "best_score": score}
+
+    def publish(self, is_epoch_end: bool) -> None:
+        """Writes what is remembered, unless it has been written.
+
+        Args:
+          is_epoch_end: Whether the model is as the last epoch of the history left it.
+        """
+        state = {"epoch": len(self._history.get("epoch", ())), **self._best}
+        if not state["epoch"] or self._published == state:
+            return
+        if is_epoch_end and state["best_epoch"] == state["epoch"] - 1:
+            self._save_best()
+        if self._writes:
+            self._folder.write_history(self._history)
+            # Last, for it vouches for the others.
+            self._folder.write_state(state)
+        self._published = state
+
+    def _save_best(self) -> None:
+        if self._writes:
+            self._folder.save_best(self.model)
+            return
+        # Part of what a model holds is read from all workers at once, by the same calls.
+        with tempfile.TemporaryDirectory() as folder:
+            self.model.save(pathlib.Path(folder) / "best.keras")
+
+
+def _require_shared(folder: RunFolder, strategy: tf.distribute.Strategy) -> None:
+    """Refuses workers of which one does not see what the chief has written."""
+    # Nobody looks before the chief has come here.
+    strategies.agree(strategy, False)
+    if strategies.agree(strategy, not folder.config_path.exists()):
+        raise ValueError(
+            "All workers must see the same --output_dir, on a file system that they share. "
+            f"Received: {folder.path}, which is another folder on some worker."
+        )

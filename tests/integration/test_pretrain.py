@@ -1,0 +1,168 @@
+"""From clips of sounding objects to a pair network, its evaluation, and what it refuses."""
+
+import itertools
+import json
+import math
+import signal
+
+import numpy as np
+import pytest
+
+from input_pipelines import pairs
+from launchers import evaluate, fitting, pretrain, probe
+from launchers.pretraining import KINDS, PretrainSettings
+from launchers.runs import RunFolder
+from ogm_tf.callbacks import SkippedSteps
+from ogm_tf.representation.pair_model import PairModel
+from tests.input_pipelines.media_files import tone, write_wav
+from tests.integration import small_records
+from tests.integration.same_runs import assert_same_runs
+
+CLIPS = {"duration_s": 1.5, "events": True, "traits": True}
+SPECTROGRAM = {"features": "log_mel", "mel_bins": 16, "hop_length": 256, "time_steps": 16}
+WAVEFORM = {"features": "waveform", "sample_rate_hz": 4000, "window_s": 0.512}
+RECORDS = {
+    "l3net": {**SPECTROGRAM, "num_frames": 1, "frame_spacing": "random"},
+    "avsa": {**WAVEFORM, "frames_per_second": 8.0, "num_frames": 4},
+    "avca": {**SPECTROGRAM, "frames_per_second": 8.0, "num_frames": 4, "window_s": 0.512},
+}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Returns the folder of the records that a network takes."""
+    folders = {}
+
+    def of(model):
+        if model not in folders:
+            folder = tmp_path_factory.mktemp(model)
+            folders[model] = small_records.write(folder, clips=CLIPS, **RECORDS[model])
+        return folders[model]
+
+    return of
+
+
+def settings(records_dir, output_dir, model, **overrides):
+    arguments = {
+        "size": "small",
+        "modulation": "ogm_ge",
+        "epochs": 2,
+        "batch_size": 8,
+        "shift_s": (0.3, 0.9),
+        "checkpoint_every_steps": 2,
+    }
+    return PretrainSettings(str(records_dir), str(output_dir), model=model, **arguments | overrides)
+
+
+@pytest.mark.parametrize("model", ["l3net", "avsa", "avca"])
+def test_every_network_learns_from_records(records, tmp_path, model):
+    metrics = pretrain.run(settings(records(model), tmp_path / "run", model))
+    folder = RunFolder(tmp_path / "run")
+    history = folder.read_history()
+    assert len(history["epoch"]) == 2 and np.isfinite(history["loss"]).all()
+    for group in ("negative", "positive"):
+        ratio, coefficient = history[f"{group}_ratio"], history[f"{group}_coefficient"]
+        assert all(0 < value < math.inf for value in ratio)
+        assert all(0 <= value <= 1 for value in coefficient)
+        assert {f"{group}_accuracy", f"{group}_score", f"val_{group}_accuracy"} <= history.keys()
+    # Of a batch of pairs one group at most is damped.
+    assert max(history["negative_coefficient"][0], history["positive_coefficient"][0]) > 0.5
+    best = folder.load_best()
+    assert isinstance(best, PairModel)
+    data = pairs.pair_dataset(
+        records(model), "test", 24, seed=5, kind=KINDS[model], shift_s=(0.3, 0.9), training=False
+    )
+    assert data.steps_per_epoch == 1
+    inputs, labels, _ = next(iter(data.dataset))
+    is_right = best(inputs, training=False).numpy().argmax(-1) == labels.numpy()
+    expected = {
+        "accuracy": is_right.mean(),
+        "positive_accuracy": is_right[labels.numpy() == 1].mean(),
+        "negative_accuracy": is_right[labels.numpy() == 0].mean(),
+    }
+    assert {name: metrics["test"][name] for name in expected} == pytest.approx(expected)
+    again = evaluate.run(evaluate.EvaluateSettings(str(folder.path), "test"))["test"]
+    assert again == pytest.approx(metrics["test"])
+
+
+def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeypatch):
+    """It is stopped in the middle of each epoch, and goes on twice."""
+    pretrain.run(settings(records("avca"), tmp_path / "whole", "avca"))
+    parts = settings(records("avca"), tmp_path / "parts", "avca")
+    for num_steps in (2, 4):
+        asked = itertools.count(1)
+
+        class Stops(SkippedSteps):
+            def on_train_batch_end(self, batch, logs=None, asked=asked, num_steps=num_steps):
+                super().on_train_batch_end(batch, logs)
+                if next(asked) == num_steps:
+                    signal.raise_signal(signal.SIGTERM)
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+            patch.setattr(fitting, "SkippedSteps", Stops)
+            pretrain.run(parts)
+        assert end.value.code == 0
+    pretrain.run(parts)
+    assert_same_runs(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_pre_trained_encoder_is_probed(records, tmp_path):
+    pretrain.run(settings(records("avsa"), tmp_path / "run", "avsa", epochs=1))
+    (tmp_path / "esc" / "meta").mkdir(parents=True)
+    (tmp_path / "esc" / "audio").mkdir()
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold, target, number in itertools.product(range(1, 6), range(2), range(2)):
+        name = f"{fold}-{100 * fold + 10 * target + number}-A-{target}.wav"
+        rows.append(f"{name},{fold},{target},class {target},False,{name[:5]},A")
+        write_wav(tmp_path / "esc" / "audio" / name, tone(0.6, 200.0 + 900 * target + 9 * number))
+    (tmp_path / "esc" / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    report = probe.run(
+        probe.ProbeSettings(
+            str(tmp_path / "run"), "esc50", str(tmp_path / "esc"), num_windows=2, num_workers=0
+        )
+    )
+    # The mean and the maximum of the 32 channels of the small network's embedding.
+    assert report["results"]["encoder"]["num_features"] == 64
+    assert report["results"]["encoder"]["mean"] == 1.0
+
+
+def test_a_run_starts_from_the_weights_of_another(records, tmp_path):
+    first = settings(records("l3net"), tmp_path / "first", "l3net", epochs=1)
+    pretrain.run(first)
+    second = settings(
+        records("l3net"), tmp_path / "second", "l3net",
+        epochs=1, learning_rate=1e-30, modulation="none", init_from=first.output_dir,
+    )  # fmt: skip
+    pretrain.run(second)
+    ours, theirs = (
+        RunFolder(tmp_path / name).load_best().trainable_weights for name in ("first", "second")
+    )
+    assert len(ours) == len(theirs) > 40
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "of", "message"),
+    [
+        ("avsa", "avca", r"avsa takes the sound itself.*Received: .*\(16, 16, 1\)"),
+        ("avca", "avsa", r"avca takes a spectrogram.*Received: .*\(2048, 1\)"),
+        ("l3net", "avca", r"l3net takes one frame.*Received: .*\(4, 24, 24, 3\)"),
+    ],
+)
+def test_records_of_another_network_are_refused(records, tmp_path, model, of, message):
+    with pytest.raises(ValueError, match=message):
+        pretrain.run(settings(records(of), tmp_path / "run", model))
+    assert not (tmp_path / "run").exists()
+
+
+def test_clips_too_short_for_the_shift_are_refused(records, tmp_path):
+    with pytest.raises(ValueError, match="long enough. Received: .*0 of 26 clips of 2.512 s"):
+        pretrain.run(settings(records("avca"), tmp_path / "run", "avca", shift_s=(2.0, 5.8)))
+
+
+def test_pairs_are_evaluated_without_noise(records, tmp_path):
+    pretrain.run(settings(records("l3net"), tmp_path / "run", "l3net", epochs=1))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"] == "l3net"
+    with pytest.raises(ValueError, match="without noise. Received: audio_noise_snr_db"):
+        evaluate.run(evaluate.EvaluateSettings(str(tmp_path / "run"), audio_noise_snr_db=(5.0,)))
