@@ -28,33 +28,6 @@ def pooled(features: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.reduce_mean(features, axes), tf.reduce_max(features, axes)], axis=-1)
 
 
-def grid_pooled(features: tf.Tensor, grid: tuple[int, int] = (4, 3)) -> tf.Tensor:
-    """Returns the maxima over the equal cells of a grid, as one vector a row.
-
-    Args:
-      features: `[B, F, T, C]`, F a multiple of `grid[0]` and T of `grid[1]`.
-      grid: Number of cells along frequency and time; 4 x 3 is L3-Net's on environmental sounds.
-
-    Returns:
-      `[B, grid[0] * grid[1] * C]`.
-
-    Raises:
-      ValueError: where the features are no map, or the grid does not divide it.
-    """
-    features = tf.convert_to_tensor(features)
-    shape = tuple(features.shape)
-    if len(shape) != 4 or any(size % cells for size, cells in zip(shape[1:3], grid, strict=True)):
-        raise ValueError(
-            f"`features` must be [B, F, T, C] that a grid of {grid[0]} x {grid[1]} cells divides. "
-            f"Received: shape {features.shape}."
-        )
-    _, bands, steps, channels = shape
-    cells = tf.reshape(
-        features, [-1, grid[0], bands // grid[0], grid[1], steps // grid[1], channels]
-    )
-    return tf.reshape(tf.reduce_max(cells, axis=[2, 4]), [-1, grid[0] * grid[1] * channels])
-
-
 @keras.saving.register_keras_serializable(package="ogm_tf")
 class Pooled(keras.layers.Layer):
     """`pooled` as a layer: `[B, ..., C]` to `[B, 2 * C]`."""

@@ -17,14 +17,6 @@ def test_mean_and_maximum_over_all_places():
         pooling.pooled(tf.zeros([3]))
 
 
-def test_maxima_over_a_grid():
-    features = tf.reshape(tf.range(24.0), [1, 4, 6, 1])
-    np.testing.assert_array_equal(pooling.grid_pooled(features, (2, 3)), [[7, 9, 11, 19, 21, 23]])
-    assert pooling.grid_pooled(tf.zeros([5, 32, 24, 512])).shape == (5, 6144)
-    with pytest.raises(ValueError, match=r"4 x 3 cells divides. Received: shape \(1, 4, 5, 1\)"):
-        pooling.grid_pooled(tf.zeros([1, 4, 5, 1]))
-
-
 def test_embedding_of_avsa_lies_before_its_fractional_pooling(tmp_path):
     encoder = avsa.build("small").encoders["audio"]
     waveform = np.random.default_rng(0).uniform(-1, 1, (2, 8192, 2)).astype(np.float32)
