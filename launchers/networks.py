@@ -105,7 +105,7 @@ def _optimizer(settings: FitSettings) -> keras.optimizers.Optimizer:
     if settings.optimizer.lower() == "sgd":
         arguments["momentum"] = settings.momentum
         weight_decay = 1e-4 if weight_decay is None else weight_decay
-    if weight_decay is not None:
+    if weight_decay:
         arguments["weight_decay"] = weight_decay
     if settings.clip_norm is not None:
         arguments["global_clipnorm"] = settings.clip_norm

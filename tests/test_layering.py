@@ -24,7 +24,13 @@ MAY_IMPORT = {
     "ogm_tf.encoders": set(),
     "ogm_tf.fusion": set(),
     "ogm_tf.layers": set(),
-    "ogm_tf.localization": {"ogm_tf.model", "ogm_tf.encoders", "ogm_tf.modulation"},
+    "ogm_tf.localization": {
+        "ogm_tf.model",
+        "ogm_tf.layers",
+        "ogm_tf.model_checks",
+        "ogm_tf.modulation",
+        "ogm_tf.representation",
+    },
     "ogm_tf.metrics": {"ogm_tf.modulation"},
     "ogm_tf.model": {
         "ogm_tf.accumulation",

@@ -9,7 +9,12 @@ from ogm_tf.metrics import ModalityTrackers
 from ogm_tf.model import OGMModel
 from ogm_tf.model_checks import by_modality
 from ogm_tf.modulation.discrepancy import discrepancy_ratios
-from ogm_tf.modulation.gradients import sum_over_replicas
+from ogm_tf.modulation.gradients import (
+    Contribution,
+    compute_gradients,
+    compute_group_gradients,
+    sum_over_replicas,
+)
 from ogm_tf.modulation.pair_groups import group_scores, scale_rows
 from ogm_tf.modulation.scores import correct_predictions, true_class_probabilities
 from ogm_tf.modulation.updates import modulate_and_apply
@@ -51,8 +56,11 @@ class PairModel(OGMModel):
 
     to which OGM-GE adds noise of its spread. The fusion's gradient is not touched. A group without
     a pair in the batch damps nobody. It takes one backward pass, which scales the rows between
-    encoders and fusion; where the fusion normalises over the batch, a row's gradient holds a little
-    of the other pairs' losses too, and is scaled with them.
+    encoders and fusion. A fusion with batch normalisation mixes the rows: there each group goes
+    back through the fusion by itself, at the cost of two more passes through it.
+
+    The coefficients are those of all variables of the encoders; `variables` of the modulation says
+    which of them get noise.
 
     `fit` reports `positive_accuracy`, `positive_score`, `positive_ratio`, `positive_coefficient`,
     and the same of `negative`; `evaluate` reports the accuracies.
@@ -90,10 +98,16 @@ class PairModel(OGMModel):
             for name, encoder in self.encoders.items()
         ]
         logits = self.fusion(features)
+        if training:
+            self._rows.features, self._rows.logits = features, logits
         return logits, dict.fromkeys(GROUPS, logits)
 
     def _row_coefficients(self) -> tf.Tensor | None:
         return getattr(self._rows, "coefficients", None)
+
+    def _mixes_rows(self) -> bool:
+        layers = self.fusion.submodules
+        return any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
 
     def _make_trackers(self):
         return GroupTrackers()
@@ -115,12 +129,10 @@ class PairModel(OGMModel):
             active = self.modulation.is_active(self.epoch)
             for name, value in self.modulation.coefficients(ratios).items():
                 coefficients[name] = tf.where(active, value, 1.0)
-            by_label = tf.stack([coefficients[name] for name in GROUPS])
-            self._rows.coefficients = tf.gather(by_label, tf.reshape(labels, [-1]))
-        try:
-            batch = self._contribution(tape, loss, regularization, scores)
-        finally:
-            self._rows.coefficients = None
+        batch = self._contribution_of_groups(
+            tape, loss, regularization, scores, tf.reshape(labels, [-1]), coefficients
+        )
+        self._rows.features = self._rows.logits = None
         finite = modulate_and_apply(
             batch,
             [loss_of_all],
@@ -136,6 +148,71 @@ class PairModel(OGMModel):
         self._trackers.update_balance(ratios, coefficients, is_finite)
         self._trackers.skipped.update_state(finite)
         return is_finite
+
+    def _contribution_of_groups(
+        self, tape, loss, regularization, scores, labels, coefficients
+    ) -> Contribution:
+        """Returns the contribution in which each group counts by its coefficient."""
+        if self.modulation is None:
+            return self._contribution(tape, loss, regularization, scores)
+        by_label = [coefficients[name] for name in GROUPS]
+        if self._mixes_rows():
+            return self._contribution_of_mixed_rows(
+                tape, loss, regularization, scores, labels, by_label
+            )
+        self._rows.coefficients = tf.gather(tf.stack(by_label), labels)
+        try:
+            return self._contribution(tape, loss, regularization, scores)
+        finally:
+            self._rows.coefficients = None
+
+    def _contribution_of_mixed_rows(
+        self, tape, loss, regularization, scores, labels, by_label
+    ) -> Contribution:
+        variables = self.trainable_variables
+        in_encoders = {id(member) for branch in self.branches.values() for member in branch}
+        behind = [variable for variable in variables if id(variable) not in in_encoders]
+        groups = [(labels == label, coefficient) for label, coefficient in enumerate(by_label)]
+        penalties = [None] * len(variables)
+        if regularization is not None:
+            penalties = compute_gradients(self.optimizer, regularization, variables, tape)
+
+        def plain():
+            return _dense(compute_gradients(self.optimizer, loss, variables, tape), variables)
+
+        def by_group():
+            before = [variable for variable in variables if id(variable) in in_encoders]
+            own = compute_group_gradients(
+                self.optimizer,
+                loss,
+                self._rows.logits,
+                self._rows.features,
+                groups,
+                before,
+                tape,
+            )
+            own += compute_gradients(self.optimizer, loss, behind, tape)
+            found = {id(v): gradient for v, gradient in zip(before + behind, own, strict=True)}
+            gradients = _dense([found[id(variable)] for variable in variables], variables)
+            return [
+                gradient
+                if penalty is None or id(variable) not in in_encoders
+                else gradient + penalty
+                for variable, gradient, penalty in zip(variables, gradients, penalties, strict=True)
+            ]
+
+        # Sums of parts round differently from what nobody damps.
+        is_plain = tf.reduce_all(tf.stack(by_label) == 1)
+        gradients = tf.cond(is_plain, plain, by_group)
+        return Contribution(scores, loss, gradients, penalties)
+
+
+def _dense(gradients, variables) -> list[tf.Tensor]:
+    """Returns gradients as a branch of `tf.cond` may return them."""
+    return [
+        tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)
+        for gradient, variable in zip(gradients, variables, strict=True)
+    ]
 
 
 def _members(name: str, labels: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
