@@ -103,12 +103,13 @@ def _result(settings: PretrainingSettings, model: str, method: str, seed: int) -
     records_dir = _records(settings, model)
     run_dir = pathlib.Path(settings.output_dir) / f"{model}_{method}_seed{seed}"
     logging.info("%s, %s, seed %d.", model, method, seed)
+    begin = time.monotonic()
+    # Of a finished run it compares the settings, and nothing else.
+    _launch(
+        "pretrain", f"--flagfile={_preset(settings, model)}", f"--records_dir={records_dir}",
+        f"--output_dir={run_dir}", f"--modulation={method}", f"--seed={seed}",
+    )  # fmt: skip
     if not (run_dir / _TIME).exists():
-        begin = time.monotonic()
-        _launch(
-            "pretrain", f"--flagfile={_preset(settings, model)}", f"--records_dir={records_dir}",
-            f"--output_dir={run_dir}", f"--modulation={method}", f"--seed={seed}",
-        )  # fmt: skip
         write_json(run_dir / _TIME, {"seconds": time.monotonic() - begin})
     folder = RunFolder(run_dir)
     metrics = folder.read_metrics()["test"]

@@ -42,7 +42,7 @@ class SyntheticSettings:
       train_clips: Clips of the training split, >= num_classes. Labels are balanced to one clip.
       validation_clips: Clips of the validation split, >= num_classes.
       test_clips: Clips of the test split, >= num_classes.
-      duration_s: Length of a clip in seconds, from 0.5 to 60.
+      duration_s: Length of a clip in seconds, from 0.5 to 60; with events, >= 1.5.
       frame_size: Height and width of a frame in pixels, even, from 32 to 512.
       frame_rate: Frames per second, from 1 to 60.
       sample_rate_hz: Of the sound, one of AAC's rates from 8,000 to 48,000.
@@ -85,6 +85,10 @@ class SyntheticSettings:
                 getattr(self, name) >= self.num_classes, name, f">= num_classes={self.num_classes}"
             )
         self._require(0.5 <= self.duration_s <= 60, "duration_s", "from 0.5 to 60")
+        # The first event may begin after 1.2 s, and a clip without one would have no sound.
+        self._require(
+            not self.events or self.duration_s >= 1.5, "duration_s", ">= 1.5 where there are events"
+        )
         self._require(
             32 <= self.frame_size <= 512 and self.frame_size % 2 == 0,
             "frame_size", "even and from 32 to 512",

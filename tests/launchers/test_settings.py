@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from input_pipelines.settings import VideoSettings
-from launchers import demo, evaluate, export, inspect, measure, prepare, report
+from launchers import demo, evaluate, export, inspect, measure, prepare, probe, report
 from launchers.pretraining import PretrainSettings
 from launchers.settings import (
     LauncherSettings,
@@ -32,6 +32,8 @@ ALL = [
     measure.MeasureSettings,
     prepare.PrepareSettings,
     report.ReportSettings,
+    PretrainSettings,
+    probe.ProbeSettings,
     TrainSettings,
 ]
 
