@@ -69,6 +69,8 @@ class Example:
       waveform: float32 `[window_samples]`, or less of a short clip, in [-1, 1]; None without sound.
       frames: uint8 RGB `[N, H, W, 3]`; None without pictures.
       inputs: What the model gets, without a batch axis.
+      start_s: Where all of these begin in the clip, seconds.
+      end_s: And where they end.
     """
 
     clip_id: str
@@ -76,6 +78,8 @@ class Example:
     waveform: np.ndarray | None
     frames: np.ndarray | None
     inputs: dict[str, np.ndarray]
+    start_s: float = 0.0
+    end_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,10 +249,13 @@ def example(serialized: tf.Tensor, load: Loader, number: int = 0) -> Example:
     inputs = load.inputs(clip, window, number)
     has_sound, has_pictures = clip.pcm16 is not None, clip.visual is not None
     frames = video.denormalise(inputs["visual"], load.settings.video) if has_pictures else None
+    rate_hz = load.settings.audio.sample_rate_hz
     return Example(
         clip_id=clip.clip_id.numpy().decode(),
         label=int(clip.label),
         waveform=waveform(clip, window, load.settings).numpy() if has_sound else None,
         frames=None if frames is None else frames.numpy(),
         inputs={name: value.numpy() for name, value in inputs.items()},
+        start_s=int(window.start) / rate_hz,
+        end_s=int(window.start + window.length) / rate_hz,
     )

@@ -143,6 +143,7 @@ def _example(clip: Example, found: Inspection) -> ClipExample:
         waveform=clip.waveform,
         flow=clip.inputs.get("flow"),
         is_mel=inspection.is_mel(settings),
+        start_s=clip.start_s,
     )
 
 

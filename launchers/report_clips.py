@@ -26,4 +26,5 @@ def clip_example(
         waveform=clip.waveform,
         flow=clip.inputs.get("flow"),
         is_mel=inspection.is_mel(index.settings),
+        start_s=clip.start_s,
     )

@@ -98,7 +98,7 @@ def _example(
     return PairExample(
         clip=clip_example(clip, index, task.positive, predictions),
         class_name=index.class_names[clip.label],
-        window_s=index.settings.window_s,
+        window_s=clip.end_s - clip.start_s,
         maps=maps,
     )
 

@@ -18,6 +18,7 @@ def spectrogram_figure(
     hop_length: int,
     *,
     is_mel: bool = False,
+    start_s: float = 0.0,
     theme: Theme = LIGHT,
 ) -> Figure:
     """Draws one spectrogram with its axes in seconds and kilohertz.
@@ -27,6 +28,7 @@ def spectrogram_figure(
       sample_rate_hz: Samples per second, > 0.
       hop_length: Samples between neighbouring time steps, > 0.
       is_mel: Whether the bins are mel filters instead, which are counted, not in kilohertz.
+      start_s: Time at the left edge, seconds.
       theme: Colours.
 
     Returns:
@@ -36,12 +38,17 @@ def spectrogram_figure(
       ValueError: where the array is not [F, T] or a number is not positive.
     """
     figure, (axes,) = figures.blank_figure(theme, height=2.5)
-    draw_spectrogram(axes, spectrogram, sample_rate_hz, hop_length, is_mel)
+    draw_spectrogram(axes, spectrogram, sample_rate_hz, hop_length, is_mel, start_s)
     return figure
 
 
 def draw_spectrogram(
-    axes: Axes, spectrogram: np.ndarray, sample_rate_hz: int, hop_length: int, is_mel: bool = False
+    axes: Axes,
+    spectrogram: np.ndarray,
+    sample_rate_hz: int,
+    hop_length: int,
+    is_mel: bool = False,
+    start_s: float = 0.0,
 ) -> None:
     """Draws what `spectrogram_figure` does, into axes that are there."""
     spectrogram = np.asarray(spectrogram, np.float32)
@@ -61,7 +68,7 @@ def draw_spectrogram(
     top = len(spectrogram) if is_mel else sample_rate_hz / 2000
     axes.imshow(
         spectrogram, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
-        interpolation="antialiased", extent=(0, seconds, 0, top),
+        interpolation="antialiased", extent=(start_s, start_s + seconds, 0, top),
     )  # fmt: skip
     axes.grid(False)
     axes.set_xlabel("time (s)")

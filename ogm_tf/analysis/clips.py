@@ -78,6 +78,7 @@ def clip_view(
                 example.sample_rate_hz,
                 example.hop_length,
                 is_mel=example.is_mel,
+                start_s=example.start_s,
                 theme=theme,
             ),
             embedding.to_jpeg_data_uri,

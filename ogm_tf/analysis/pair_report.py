@@ -180,7 +180,8 @@ def _view(
     """Returns what the template shows of a clip: a row of frames, one of each map, the sound."""
     frames, clip_id = example.clip.frames, example.clip.clip_id
     places = clips.shown_frames(len(frames))
-    times = [f"{(place + 0.5) * example.window_s / len(frames):.2f} s" for place in places]
+    each_s = example.window_s / len(frames)
+    times = [f"{example.clip.start_s + (place + 0.5) * each_s:.2f} s" for place in places]
     what = f"of clip {clip_id}, class {example.class_name}"
     cells = [
         (map_pictures.enlarged(frames[place]), f"Frame at {time} {what}")

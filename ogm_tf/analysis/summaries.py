@@ -113,6 +113,7 @@ class ClipExample:
       waveform: [S] float32 in [-1, 1] to listen to, or None.
       flow: [N, H, W, 2] in [0, 1], horizontal and vertical, 0.5 where nothing moves; or None.
       is_mel: Whether the spectrogram's bins are mel filters.
+      start_s: Where frames and sound begin in the clip, seconds; times shown count from its start.
     """
 
     clip_id: str
@@ -125,6 +126,7 @@ class ClipExample:
     waveform: np.ndarray | None = None
     flow: np.ndarray | None = None
     is_mel: bool = False
+    start_s: float = 0.0
 
     def check(self, run_names: Sequence[str], class_names: Sequence[str]) -> None:
         """Checks shapes and names.

@@ -51,6 +51,7 @@ def test_the_window_is_random_in_training_and_central_in_evaluation(record):
     )
     (evaluated,) = _examples(record, SETTINGS, False, 1)
     assert evaluated.waveform[0] * 32.768 == pytest.approx(2.0, abs=1e-3)
+    assert (evaluated.start_s, evaluated.end_s) == (2.0, 6.0)
     np.testing.assert_allclose(_times_s(evaluated), [3.0, 5.0], atol=0.1)
 
 

@@ -82,6 +82,7 @@ def test_short_clips_are_tiled_and_their_frames_spread(tmp_path):
     (example,) = dataset.read_clips(folder, "test", 1)
     np.testing.assert_array_equal(example.waveform[:2000], example.waveform[2000:])
     np.testing.assert_allclose(example.waveform[:2000] * 32_768, np.arange(2000), atol=1e-3)
+    assert (example.start_s, example.end_s) == (0.0, 0.25)
     np.testing.assert_allclose(example.frames[:, 0, 0, 0], [60 * 0.0625, 60 * 0.1875], atol=1.5)
 
 

@@ -118,7 +118,8 @@ def test_the_maps_of_the_page_are_those_of_the_networks(made, tmp_path, name, fi
             assert f"{run.path.name} {'✓' if answer == 'in step' else '✗'} {answer}" in page.words
             # Six of eight frames, evenly spread.
             for frame in (0, 1, 3, 4, 6, 7):
-                time = f"{(frame + 0.5) / 16:.2f} s"
+                # The window is the middle one of a clip of 0.75 s.
+                time = f"{0.125 + (frame + 0.5) / 16:.2f} s"
                 step = maps[frame * len(maps) // 8]
                 text = f"{word} of run {run.path.name} at {time} of clip {clip.clip_id}"
                 (shown,) = [words for words in texts if words.startswith(text)]
@@ -131,7 +132,7 @@ def test_the_maps_of_the_page_are_those_of_the_networks(made, tmp_path, name, fi
 def test_a_network_without_a_map_shows_its_frame_and_sound(made, tmp_path):
     page = write_page(made["l3net"], tmp_path, num_examples=2)
     texts = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
-    assert sum(words.startswith("Frame at 0.25 s") for words in texts) == 2
+    assert sum(words.startswith("Frame at 0.38 s") for words in texts) == 2
     assert sum(words.startswith("Spectrogram") for words in texts) == 2
     model = made["l3net"][0].load_best()
     (clip, _) = dataset.read_clips(made["l3net"][0].read_config()["records_dir"], "test", 2)

@@ -14,8 +14,9 @@ def train(model, batch, **kwargs):
     return model
 
 
-@pytest.mark.parametrize("modulation", [None, ogm_tf.OGMGE(0.7, seed=3)])
-@pytest.mark.parametrize("regularizer", [None, "l2"])
+@pytest.mark.parametrize(
+    ("modulation", "regularizer"), [(None, None), (ogm_tf.OGMGE(0.7, seed=3), "l2")]
+)
 def test_micro_batches_equal_the_large_batch(modulation, regularizer):
     def optimizer():
         return ogm_tf.optimizers.SGD(0.1, momentum=0.9, weight_decay=1e-3)

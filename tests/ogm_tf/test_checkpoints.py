@@ -294,31 +294,35 @@ def test_arguments_are_checked(tmp_path):
         Checkpoint(tmp_path, keep=0)
 
 
-def test_accumulated_gradients_go_on(tmp_path):
-    def make():
-        model = tiny_models.build(ogm_tf.OGMGE(alpha=0.8), accumulate_steps=2)
-        return tiny_models.compiled(model, sgd())
-
-    whole, resumed = make(), make()
-    expected = train(whole, tmp_path / "whole")
-    assert train(make(), tmp_path / "run", 4) is None
-    assert Checkpoint(tmp_path / "run").progress() == (0, 3), "in the middle of an update"
-    assert train(resumed, tmp_path / "run") == expected
-    assert_same(state(resumed), state(whole))
-
-
-@pytest.mark.parametrize("replicas", [(1, 2), (2, 1)])
-def test_accumulated_gradients_go_on_elsewhere(tmp_path, mirrored, replicas):
+def test_accumulated_gradients_go_on_here_and_elsewhere(tmp_path, mirrored):
     """What the replicas hold of a sum is divided among others."""
 
-    def make(count):
-        with (mirrored if count == 2 else tf.distribute.get_strategy()).scope():
+    def make(strategy):
+        with strategy.scope():
             model = tiny_models.build(ogm_tf.OGMGE(alpha=0.8), accumulate_steps=2)
             return tiny_models.compiled(model, sgd())
 
-    whole, resumed = make(1), make(replicas[1])
-    train(whole, tmp_path / "whole")
-    assert train(make(replicas[0]), tmp_path / "run", 4) is None
-    train(resumed, tmp_path / "run")
-    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    def copy(name):
+        return shutil.copytree(tmp_path / name, tmp_path / f"copy{len(list(tmp_path.iterdir()))}")
+
+    def assert_close(ours, theirs):
+        for one, other in zip(ours.get_weights(), theirs, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+    one_device = tf.distribute.get_strategy()
+    whole, again, replicated = make(one_device), make(one_device), make(mirrored)
+    train(whole, tmp_path / "start", 1)
+    expected = train(whole, copy("start"))
+    expected_state, weights = state(whole), whole.get_weights()
+    scramble(whole)
+    assert train(whole, folder := copy("start"), 4) is None
+    assert Checkpoint(folder).progress() == (0, 3), "in the middle of an update"
+    assert train(again, copy(folder.name)) == expected
+    assert_same(state(again), expected_state)
+    train(replicated, folder)
+    assert_close(replicated, weights)
+    # And from two replicas to one device.
+    assert train(replicated, folder := copy("start"), 4) is None
+    scramble(again)
+    train(again, folder)
+    assert_close(again, weights)

@@ -1,5 +1,7 @@
 """Steps that are not finite: they change nothing, are counted, and end a diverged run."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -34,18 +36,30 @@ def good(bad, steps=6, value=None):
     )
 
 
-@pytest.mark.parametrize("modulation", [None, ogm_tf.OGM(0.7)])
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_bad_step_changes_nothing_but_its_count(modulation, replicas, mirrored):
-    strategy = mirrored if replicas == 2 else tf.distribute.get_strategy()
+def fit_both(model, bad, **kwargs):
+    """Weights, history and updates: with bad batches, and, from the same start, without them."""
+    start = model.get_weights()
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    of_optimizer = [(variable, variable.numpy()) for variable in model.optimizer.variables()]
     results = []
     for take in (batches, good):
-        with strategy.scope():
-            optimizer = ogm_tf.optimizers.SGD(0.1, momentum=0.9)
-            model = compiled(build(modulation), optimizer)
-        history = model.fit(take({1, 5}), verbose=0).history
+        model.set_weights(start)
+        for variable, value in of_optimizer:
+            variable.assign(value)
+        history = model.fit(take(bad, **kwargs), verbose=0).history
         results.append((model.get_weights(), history, model.optimizer.iterations.numpy()))
-    (weights, history, iterations), (reference, expected, steps) = results
+    return results
+
+
+@pytest.mark.parametrize(
+    ("modulation", "replicas"), [(None, 1), (ogm_tf.OGM(0.7), 1), (ogm_tf.OGM(0.7), 2)]
+)
+def test_a_bad_step_changes_nothing_but_its_count(modulation, replicas, mirrored):
+    with (mirrored if replicas == 2 else tf.distribute.get_strategy()).scope():
+        optimizer = ogm_tf.optimizers.SGD(0.1, momentum=0.9)
+        model = compiled(build(modulation), optimizer)
+    (weights, history, iterations), (reference, expected, steps) = fit_both(model, {1, 5})
     assert history.pop("skipped_steps") == [2] and expected.pop("skipped_steps") == [0]
     assert iterations == steps == 4
     for ours, theirs in zip(weights, reference, strict=True):
@@ -56,46 +70,39 @@ def test_a_bad_step_changes_nothing_but_its_count(modulation, replicas, mirrored
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_batch_normalisation_keeps_its_averages(replicas, mirrored):
-    results = []
-    for take in (batches, good):
-        keras.utils.set_random_seed(1)
-        with (mirrored if replicas == 2 else tf.distribute.get_strategy()).scope():
-            encoders = {
-                name: keras.Sequential([keras.layers.BatchNormalization(), encoder(name)])
-                for name in ("visual", "audio")
-            }
-            model = compiled(
-                ogm_tf.OGMModel(encoders, ogm_tf.fusion.Concat(num_classes=3), ogm_tf.OGM(0.7))
-            )
-        data = take({0, 3}, value=np.nan)
-        history = model.fit(data, verbose=0).history
-        results.append((model.get_weights(), history["loss"]))
-    (weights, loss), (reference, expected) = results
-    assert loss == pytest.approx(expected, rel=1e-6)
+    with (mirrored if replicas == 2 else tf.distribute.get_strategy()).scope():
+        encoders = {
+            name: keras.Sequential([keras.layers.BatchNormalization(), encoder(name)])
+            for name in ("visual", "audio")
+        }
+        model = compiled(
+            ogm_tf.OGMModel(encoders, ogm_tf.fusion.Concat(num_classes=3), ogm_tf.OGM(0.7))
+        )
+        model(data()[0])
+    (weights, history, _), (reference, expected, _) = fit_both(model, {0, 3}, value=np.nan)
+    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     for ours, theirs in zip(weights, reference, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("modality", ["visual", "audio"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_went_bad_is_named(modality, value, caplog):
+def test_what_went_bad_is_named(caplog):
     model = compiled(build(ogm_tf.OGM(0.7)))
     assert model.last_skipped is None
     model.fit(batches(()), verbose=0)
     assert model.last_skipped is None and model.skipped_in_a_row == 0
-    model.fit(batches({5}, value=value, modality=modality), verbose=0)
-    assert model.skipped_in_a_row == 1
-    assert (
-        f"1 updates were skipped; not finite in the last of them: {model.last_skipped}"
-        in caplog.text
-    )
-    # The hyperbolic tangent of infinity is 1, and its gradient times infinity no number.
-    kernel = model.branches[modality][0].name
-    assert model.last_skipped == (
-        f"the logits of the modality {modality!r}"
-        if np.isnan(value)
-        else f"the gradient of {kernel} of the modality {modality!r}"
-    )
+    for modality, value in itertools.product(("visual", "audio"), (np.nan, np.inf)):
+        caplog.clear()
+        model.fit(batches({5}, value=value, modality=modality), verbose=0)
+        assert model.skipped_in_a_row == 1
+        said = "1 updates were skipped; not finite in the last of them: "
+        assert said + model.last_skipped in caplog.text
+        # The hyperbolic tangent of infinity is 1, and its gradient times infinity no number.
+        kernel = model.branches[modality][0].name
+        assert model.last_skipped == (
+            f"the logits of the modality {modality!r}"
+            if np.isnan(value)
+            else f"the gradient of {kernel} of the modality {modality!r}"
+        )
 
 
 @pytest.mark.parametrize("scaled", [False, True])

@@ -59,6 +59,8 @@ def test_spectrogram_axes_are_seconds_and_kilohertz():
     (axes,) = clip_figures.spectrogram_figure(np.zeros((257, 300)), 16_000, 160).axes
     assert axes.get_images()[0].get_extent() == [0, 3, 0, 8]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "frequency (kHz)")
+    (axes,) = clip_figures.spectrogram_figure(np.zeros((2, 300)), 16_000, 160, start_s=1.5).axes
+    assert axes.get_images()[0].get_extent() == [1.5, 4.5, 0, 8]
 
 
 def test_mel_filters_are_counted():

@@ -127,6 +127,14 @@ def test_networks_without_maps_show_frame_and_sound(tmp_path):
     assert "“no match”" in page.words and "Attention" not in page.words
 
 
+def test_times_count_from_the_start_of_the_clip(tmp_path):
+    page = write(tmp_path, [make_example({"plain": corner(0, 1)}, start_s=3.0)])
+    texts = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
+    for time in ("3.25", "3.75", "4.25", "4.75"):
+        assert sum(f" at {time} s of clip clip-1" in words for words in texts) == 2
+        assert f"{time} s" in page.words
+
+
 def test_page_stays_small(tmp_path):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (6, 250, 250, 3), np.uint8)

@@ -8,7 +8,11 @@ import tensorflow as tf
 import ogm_tf
 from ogm_tf.modulation.pair_groups import group_scores
 from ogm_tf.representation.pair_model import PairModel
-from tests.ogm_tf.representation.tiny_networks import NETWORKS, TINY
+from tests.ogm_tf.representation.pair_steps import (
+    assert_a_step_equals_explicit_group_gradients,
+    balance_by_hand,
+    compile_model,
+)
 
 PAIRS = 12
 
@@ -18,18 +22,31 @@ class Match(keras.layers.Layer):
     """Two layers over both features."""
 
     def build(self, input_shape):
-        self.hidden = keras.layers.Dense(6, activation="relu")
+        self.hidden = keras.layers.Dense(6, activation="relu", kernel_regularizer="l2")
         self.logits = keras.layers.Dense(2)
 
     def call(self, features):
         return self.logits(self.hidden(tf.concat(features, axis=-1)))
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class NormalizedMatch(Match):
+    """Batch normalisation over both features, so that the rows of a batch depend on each other."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.normalization = keras.layers.BatchNormalization()
+
+    def call(self, features, training=None):
+        joined = tf.concat(features, axis=-1)
+        return super().call([self.normalization(joined, training=training)])
+
+
 def encoder(name):
     return keras.Sequential(
         [
             keras.layers.Input((5,)),
-            keras.layers.Dense(7, use_bias=False),
+            keras.layers.Dense(7, use_bias=False, kernel_regularizer="l2"),
             keras.layers.BatchNormalization(),
             keras.layers.ReLU(),
             keras.layers.Dense(4),
@@ -38,16 +55,11 @@ def encoder(name):
     )
 
 
-def build(modulation=None, model_class=PairModel):
+def build(modulation=None, head=Match, scaled=False):
     keras.utils.set_random_seed(3)
-    model = model_class({n: encoder(n) for n in ("audio", "visual")}, Match(), modulation)
+    model = PairModel({n: encoder(n) for n in ("audio", "visual")}, head(), modulation)
     model({name: tf.zeros([1, 5]) for name in model.encoders})
-    model.compile(
-        keras.optimizers.SGD(0.5),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        ["accuracy"],
-    )
-    return model
+    return compile_model(model, scaled)
 
 
 def pairs(seed=0, count=PAIRS, positive=None):
@@ -61,137 +73,37 @@ def pairs(seed=0, count=PAIRS, positive=None):
     return {"audio": audio, "visual": visual.astype(np.float32)}, labels
 
 
-def group_gradients(model, inputs, labels):
-    """Gradients of 1/N times the sum of the losses of each group."""
-    gradients = {}
-    weights = model.get_weights()
-    for group in (0, 1):
-        # Running averages and random streams are as before the first.
-        model.set_weights(weights)
-        with tf.GradientTape() as tape:
-            logits = model(inputs, training=True)
-            losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            loss = tf.reduce_sum(losses * (labels == group)) / len(labels)
-        gradients[group] = tape.gradient(loss, model.trainable_variables)
-    return gradients
-
-
-def coefficients_by_hand(model, inputs, labels, alpha):
-    logits = model(inputs, training=True).numpy().astype(np.float64)
-    right = np.exp(logits[np.arange(len(labels)), labels]) / np.exp(logits).sum(-1)
-    scores = [right[labels == group].mean() for group in (0, 1)]
-    ratios = [scores[0] / scores[1], scores[1] / scores[0]]
-    return [1 - np.tanh(alpha * ratio) if ratio > 1 else 1.0 for ratio in ratios]
-
-
-def test_one_step_equals_two_explicit_group_gradients():
-    alpha = 0.6
-    model = build(ogm_tf.OGM(alpha))
-    inputs, labels = pairs()
-    weights = model.get_weights()
-    k = coefficients_by_hand(model, inputs, labels, alpha)
-    assert min(k) < 0.6
-    gradients = group_gradients(model, inputs, labels)
-    model.set_weights(weights)
-    expected = [
-        variable.numpy() - 0.5 * (k[0] * negative + k[1] * positive)
-        if any(variable is v for e in model.encoders.values() for v in e.trainable_variables)
-        else variable.numpy() - 0.5 * (negative + positive)
-        for variable, negative, positive in zip(
-            model.trainable_variables, gradients[0], gradients[1], strict=True
-        )
-    ]
-    result = model.train_on_batch(inputs, labels, return_dict=True)
-    assert [result["negative_coefficient"], result["positive_coefficient"]] == pytest.approx(k)
-    for variable, value in zip(model.trainable_variables, expected, strict=True):
-        np.testing.assert_allclose(variable, value, atol=1e-6, err_msg=variable.name)
-
-
-def real_network(name, policy, scaled=False):
-    """One of the three networks, and pairs for it."""
-    keras.utils.set_random_seed(3)
-    network = NETWORKS[name].build("small", **TINY[name], l2=1e-2)
-    model = PairModel(network.encoders, network.fusion, policy)
-    rng = np.random.default_rng(5)
-    inputs = {
-        key: rng.uniform(-1, 1, (8, *shape)).astype(np.float32)
-        for key, shape in network.inputs.items()
-    }
-    model(inputs)
-    # The answer "match" is ahead.
-    last = network.fusion.logit if name == "avsa" else network.fusion.logits
-    last.bias.assign([1.0] if name == "avsa" else [0.0, 1.0])
-    optimizer = keras.optimizers.SGD(0.5)
-    if scaled:
-        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer, initial_scale=64.0)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model, inputs, np.array([1, 0, 1, 1, 0, 1, 1, 0], np.int32)
-
-
+@pytest.mark.parametrize("head", [Match, NormalizedMatch])
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_step_of_every_network_equals_two_explicit_group_gradients(name, scaled):
-    """Through batch normalisation of encoders and fusion, beside the penalty on kernels."""
-    alpha = 0.6
-    model, inputs, labels = real_network(name, ogm_tf.OGM(alpha), scaled)
-    weights = model.get_weights()
-    k = coefficients_by_hand(model, inputs, labels, alpha)
-    assert min(k) < 0.6
-    model.set_weights(weights)
-    negative, positive = group_gradients(model, inputs, labels).values()
-    model.set_weights(weights)
-    with tf.GradientTape() as tape:
-        penalty = tf.add_n(model.losses)
-    penalties = tape.gradient(penalty, model.trainable_variables, unconnected_gradients="zero")
-    in_encoders = {id(v) for e in model.encoders.values() for v in e.trainable_variables}
-    expected = []
-    for variable, *gradients in zip(
-        model.trainable_variables, negative, positive, penalties, strict=True
-    ):
-        own = k if id(variable) in in_encoders else (1.0, 1.0)
-        of_negative, of_positive, of_penalty = gradients
-        change = own[0] * of_negative + own[1] * of_positive + of_penalty
-        expected.append(variable.numpy() - 0.5 * change.numpy())
-    model.train_on_batch(inputs, labels)
-    for variable, value in zip(model.trainable_variables, expected, strict=True):
-        np.testing.assert_allclose(variable, value, atol=2e-6, rtol=1e-5, err_msg=variable.name)
+def test_one_step_equals_two_explicit_group_gradients(head, scaled):
+    """Whether the fusion mixes the rows or not, beside the penalty on kernels."""
+    model = build(ogm_tf.OGM(0.6), head, scaled)
+    assert_a_step_equals_explicit_group_gradients(model, *pairs(), 0.6)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_outside_of_the_window_is_plain(name):
-    """To the bit where one backward pass does; to rounding where there is a choice of two."""
-    tolerance = 1e-6 if name == "avsa" else 0.0
-    results = []
-    for policy in (None, ogm_tf.OGM(0.0), ogm_tf.OGMGE(0.9, start_epoch=5)):
-        model, inputs, labels = real_network(name, policy)
-        for _ in range(2):
-            model.train_on_batch(inputs, labels)
-        results.append(model.get_weights())
-    for plain, none, outside in zip(*results, strict=True):
-        np.testing.assert_allclose(none, plain, rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(outside, plain, rtol=tolerance, atol=tolerance)
-
-
-def test_coefficients_of_one_are_plain_training_exactly():
+@pytest.mark.parametrize("head", [Match, NormalizedMatch])
+def test_coefficients_of_one_are_plain_training_exactly(head):
     """Alpha 0 damps nobody; so does a window that has not begun."""
-    plain = build(None)
-    for policy in (ogm_tf.OGM(0.0), ogm_tf.OGMGE(0.9, start_epoch=5)):
-        model = build(policy)
-        reference = build(None)
+    weights = []
+    for policy in (None, ogm_tf.OGM(0.0), ogm_tf.OGMGE(0.9, start_epoch=5)):
+        model = build(policy, head)
         for seed in range(5):
-            for network in (model, reference):
-                network.train_on_batch(*pairs(seed))
-        for ours, theirs in zip(model.get_weights(), reference.get_weights(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+            model.train_on_batch(*pairs(seed))
+        weights.append(model.get_weights())
+    for plain, *others in zip(*weights, strict=True):
+        for ours in others:
+            np.testing.assert_array_equal(ours, plain)
+
+
+def test_without_a_policy_it_trains_as_a_keras_model():
+    twin = build()
     functional = keras.Model(
-        inputs := {name: keras.Input((5,)) for name in plain.encoders},
-        plain.fusion([plain.encoders[name](inputs[name]) for name in plain.encoders]),
+        inputs := {name: keras.Input((5,)) for name in twin.encoders},
+        (parts := build()).fusion([parts.encoders[name](inputs[name]) for name in inputs]),
     )
-    twin = build(None)
-    functional.compile(keras.optimizers.SGD(0.5), plain.compiled_loss._user_losses)
-    for network in (functional, twin):
+    for network in (compile_model(functional), twin):
         network.train_on_batch(*pairs())
-    for ours, theirs in zip(twin.get_weights(), plain.get_weights(), strict=True):
+    for ours, theirs in zip(twin.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
 
 
@@ -263,10 +175,32 @@ def test_history_and_evaluation_tell_the_groups_apart():
     for index, group in enumerate(("negative", "positive")):
         members = right[counted & (labels == index)]
         assert found[f"{group}_accuracy"] == pytest.approx(members.mean())
-    history = model.fit(inputs, labels, batch_size=PAIRS, verbose=0).history
-    for group in ("negative", "positive"):
-        for name in ("accuracy", "score", "ratio", "coefficient"):
-            assert len(history[f"{group}_{name}"]) == 1
+
+
+def test_history_holds_the_means_of_the_steps_by_hand():
+    """An epoch of two steps that change nothing, of which the second has fewer positive pairs."""
+    model = build(ogm_tf.OGM(0.6))
+    model.optimizer.learning_rate = 0.0
+    steps = [pairs(0), (pairs(1)[0], np.array([0] * 10 + [1] * 2, np.int32))]
+    inputs = {name: np.concatenate([x[name] for x, _ in steps]) for name in steps[0][0]}
+    labels = np.concatenate([y for _, y in steps])
+    history = model.fit(inputs, labels, batch_size=PAIRS, shuffle=False, verbose=0).history
+    logits = [model(x, training=True).numpy() for x, _ in steps]
+    found = [balance_by_hand(z, y, 0.6) for z, (_, y) in zip(logits, steps, strict=True)]
+    right = np.concatenate(logits).argmax(-1) == labels
+    counts = np.array([[(y == group).sum() for group in (0, 1)] for _, y in steps])
+    scores = np.array([scores for scores, _, _ in found])
+    expected = {
+        # Over an epoch's pairs, as opposed to a step's ratio and coefficient.
+        "accuracy": [right[labels == group].mean() for group in (0, 1)],
+        "score": (scores * counts).sum(0) / counts.sum(0),
+        "ratio": np.mean([ratios for _, ratios, _ in found], axis=0),
+        "coefficient": np.mean([k for _, _, k in found], axis=0),
+    }
+    assert not np.allclose(expected["score"], scores.mean(0), rtol=1e-3)
+    for name, values in expected.items():
+        for group, value in zip(("negative", "positive"), values, strict=True):
+            assert history[f"{group}_{name}"] == pytest.approx([value], rel=1e-4), (group, name)
 
 
 def test_group_scores_by_hand():

@@ -1,0 +1,64 @@
+"""What a step on pairs must come to, from the explicit gradients of each group of pairs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+LEARNING_RATE = 0.5
+
+
+def compile_model(model, scaled=False, **kwargs):
+    """Compiles with plain SGD, whose change of a weight is its gradient times a constant."""
+    optimizer = keras.optimizers.SGD(LEARNING_RATE)
+    if scaled:
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer, initial_scale=64.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, ["accuracy"], **kwargs)
+    return model
+
+
+def balance_by_hand(logits, labels, alpha):
+    """Scores, ratios and coefficients of negative and positive pairs, float64 `[2]` each."""
+    logits = np.asarray(logits, np.float64)
+    right = np.exp(logits[np.arange(len(labels)), labels]) / np.exp(logits).sum(-1)
+    scores = np.array([right[labels == group].mean() for group in (0, 1)])
+    ratios = scores / scores[::-1]
+    return scores, ratios, np.where(ratios > 1, 1 - np.tanh(alpha * ratios), 1.0)
+
+
+def assert_a_step_equals_explicit_group_gradients(model, inputs, labels, alpha):
+    """Takes a step, and compares it with one backward pass for each group's losses alone."""
+    weights = model.get_weights()
+
+    def losses():
+        # Running averages and random streams are as before the step.
+        model.set_weights(weights)
+        logits = model(inputs, training=True)
+        return logits, keras.losses.sparse_categorical_crossentropy(labels, logits, True)
+
+    k = balance_by_hand(losses()[0], labels, alpha)[2]
+    assert min(k) < 0.6
+    gradients = []
+    for group in (0, 1):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(losses()[1] * (labels == group)) / len(labels)
+        gradients.append(tape.gradient(loss, model.trainable_variables))
+    model.set_weights(weights)
+    with tf.GradientTape() as tape:
+        penalty = tf.reduce_sum(model.losses)
+    penalties = tape.gradient(penalty, model.trainable_variables, unconnected_gradients="zero")
+    in_encoders = {id(v) for e in model.encoders.values() for v in e.trainable_variables}
+    expected = []
+    for variable, negative, positive, of_penalty in zip(
+        model.trainable_variables, *gradients, penalties, strict=True
+    ):
+        own = k if id(variable) in in_encoders else (1.0, 1.0)
+        change = own[0] * negative + own[1] * positive + of_penalty
+        expected.append(variable.numpy() - LEARNING_RATE * change.numpy())
+    result = model.train_on_batch(inputs, labels, return_dict=True)
+    assert [result["negative_coefficient"], result["positive_coefficient"]] == pytest.approx(
+        k, rel=1e-4
+    )
+    for variable, value in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, atol=2e-6, rtol=1e-5, err_msg=variable.name)
