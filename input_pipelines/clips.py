@@ -224,6 +224,23 @@ def parse(serialized: tf.Tensor, settings: ClipSettings) -> StoredClip:
     )
 
 
+def parse_event(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns when the event of a record, a string scalar, is.
+
+    Returns:
+      int64 `[2]`: microseconds from the clip's start to the event's start and to its end;
+      `records.NO_EVENT` twice where there is none.
+    """
+    start = {records.START_TIMESTAMP: tf.io.FixedLenFeature([], tf.int64)}
+    context, _ = tf.io.parse_single_sequence_example(
+        serialized, start | records.parsed_event_features()
+    )
+    times = tf.stack([context[records.EVENT_START], context[records.EVENT_END]])
+    # An event may begin before its clip does.
+    is_known = context[records.EVENT_END] != records.NO_EVENT
+    return tf.where(is_known, times - context[records.START_TIMESTAMP], records.NO_EVENT)
+
+
 def clip_samples(clip: StoredClip, settings: ClipSettings) -> tf.Tensor:
     """Returns the length of a clip in samples of sound, int32; those it would have without."""
     if clip.pcm16 is not None:

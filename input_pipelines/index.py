@@ -63,12 +63,14 @@ class SplitIndex:
       shards: Its files, in order.
       class_counts: Clips of each class by name.
       duration_counts: Clips of each length, seconds with two decimals.
+      num_events: Clips of which it is known when their event is.
     """
 
     num_clips: int
     shards: tuple[Shard, ...]
     class_counts: dict[str, int]
     duration_counts: dict[str, int]
+    num_events: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,12 @@ class Index:
 
     def to_json(self) -> str:
         """Returns the index as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        values = dataclasses.asdict(self)
+        for split in values["splits"].values():
+            # An index without events is what it was before there were any.
+            if not split["num_events"]:
+                del split["num_events"]
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Index":
@@ -177,6 +184,7 @@ class Index:
                     shards=tuple(Shard(**shard) for shard in split["shards"]),
                     class_counts=split["class_counts"],
                     duration_counts=split["duration_counts"],
+                    num_events=split.get("num_events", 0),
                 )
                 for name, split in values["splits"].items()
             }

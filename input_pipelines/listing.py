@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from absl import logging
+
 from input_pipelines import files
 
 SPLITS = ("train", "validation", "test")
@@ -27,6 +29,8 @@ class Clip:
       end_s: Where the clip ends in its media, seconds > `start_s`; None: at their end.
       group: Clips of one group, such as of one recording, are held out together; None: the clip
         is a group of its own.
+      event_start_s: Where in its media what the label names begins, seconds >= 0; None: not known.
+      event_end_s: Where it ends, seconds > `event_start_s`; None: not known.
     """
 
     clip_id: str
@@ -39,6 +43,8 @@ class Clip:
     start_s: float | None = None
     end_s: float | None = None
     group: str | None = None
+    event_start_s: float | None = None
+    event_end_s: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +70,10 @@ class Listing:
             for name in ("path", "audio_path", "flow_x_path", "flow_y_path"):
                 if clip[name]:
                     clip[name] = files.relative(clip[name], self.root) or clip[name]
+            # A listing without events is what it was before there were any.
+            for name in ("event_start_s", "event_end_s"):
+                if clip[name] is None:
+                    del clip[name]
         # Not why they are missing: that is our wording.
         missing = [[clip["clip_id"], clip["split"]] for clip in self.missing]
         text = json.dumps([clips, missing, self.class_names], sort_keys=True)
@@ -73,12 +83,28 @@ class Listing:
 def whole_files(listing: Listing) -> Listing:
     """Returns the listing with every file as one clip, from its beginning to its end.
 
-    A file of several clips has name, split and label of the first of them.
+    Where the clip was is the event's time, unless that was given. A file of several clips has name,
+    split and label of the first of them, and no event: a clip has one at most.
     """
-    clips = {}
+    clips: dict[tuple[str, str | None], Clip] = {}
+    num_events_lost = 0
     for clip in listing.clips:
-        clips.setdefault(
-            (clip.path, clip.audio_path), dataclasses.replace(clip, start_s=None, end_s=None)
+        if clip.event_end_s is None and clip.end_s is not None:
+            event_s = (clip.start_s or 0.0, clip.end_s)
+        else:
+            event_s = (clip.event_start_s, clip.event_end_s)
+        key = clip.path, clip.audio_path
+        if key in clips:
+            num_events_lost += clips[key].event_end_s is not None
+            event_s = (None, None)
+            clip = clips[key]
+        clips[key] = dataclasses.replace(
+            clip, start_s=None, end_s=None, event_start_s=event_s[0], event_end_s=event_s[1]
+        )
+    if num_events_lost:
+        logging.warning(
+            "%d files are of several clips: it is not known where their events are.",
+            num_events_lost,
         )
     return dataclasses.replace(listing, clips=tuple(clips.values()))
 

@@ -12,16 +12,20 @@ from input_pipelines import files
 from input_pipelines.listing import SPLITS, Clip, Listing
 
 REQUIRED_COLUMNS = ("clip_id", "split", "label", "path")
-OPTIONAL_COLUMNS = ("audio_path", "flow_x_path", "flow_y_path", "start_s", "end_s", "group")
+OPTIONAL_COLUMNS = (
+    "audio_path", "flow_x_path", "flow_y_path", "start_s", "end_s", "group",
+    "event_start_s", "event_end_s",
+)  # fmt: skip
 _PATH_COLUMNS = tuple(name for name in REQUIRED_COLUMNS + OPTIONAL_COLUMNS if name.endswith("path"))
 
 
 def read_manifest(path: files.Path) -> Listing:
     """Reads a manifest: CSV in UTF-8 with the header `clip_id,split,label,path`.
 
-    The columns `audio_path`, `flow_x_path`, `flow_y_path`, `start_s`, `end_s` and `group` may be
-    left out or left empty; further columns are ignored. Paths are relative to the manifest's
-    folder and stay inside of it.
+    The columns `audio_path`, `flow_x_path`, `flow_y_path`, `start_s`, `end_s`, `group`,
+    `event_start_s` and `event_end_s` may be left out or left empty; further columns are ignored.
+    Paths are relative to the manifest's folder and stay inside of it. All times are seconds in the
+    file.
 
     Args:
       path: The CSV file.
@@ -140,6 +144,7 @@ def _parse_row(row_number: int, header: list[str], cells: list[str], folder: str
             f"Row {row_number}: end_s must be after start_s. Received: start_s={start_s}, "
             f"end_s={end_s}."
         )
+    event_start_s, event_end_s = _parse_event(row_number, values, start_s or 0.0, end_s)
     paths = {
         name: _resolve(row_number, name, values[name], folder)
         for name in _PATH_COLUMNS
@@ -157,8 +162,32 @@ def _parse_row(row_number: int, header: list[str], cells: list[str], folder: str
         start_s=start_s,
         end_s=end_s,
         group=values.get("group") or None,
+        event_start_s=event_start_s,
+        event_end_s=event_end_s,
         **paths,
     )
+
+
+def _parse_event(
+    row_number: int, values: dict[str, str], start_s: float, end_s: float | None
+) -> tuple[float | None, float | None]:
+    """Returns when the event of a clip from `start_s` to `end_s` begins and ends."""
+    names = ("event_start_s", "event_end_s")
+    first_s, last_s = (_parse_time(row_number, name, values) for name in names)
+    received = f"Received: event_start_s={first_s}, event_end_s={last_s}."
+    if (first_s is None) != (last_s is None):
+        raise ValueError(
+            f"Row {row_number} must have both event_start_s and event_end_s, or neither. {received}"
+        )
+    if first_s is not None and not first_s < last_s:
+        raise ValueError(f"Row {row_number}: event_end_s must be after event_start_s. {received}")
+    is_outside = last_s is not None and last_s <= start_s
+    if is_outside or (None not in (first_s, end_s) and first_s >= end_s):
+        raise ValueError(
+            f"Row {row_number}: the event must lie in the clip, which is from {start_s} s to "
+            f"{'its end' if end_s is None else f'{end_s} s'}. {received}"
+        )
+    return first_s, last_s
 
 
 def _parse_time(row_number: int, name: str, values: dict[str, str]) -> float | None:

@@ -216,6 +216,7 @@ class _Run:
                 written,
                 dict(sorted(counts.items())),
                 dict(sorted(durations.items(), key=lambda item: float(item[0]))),
+                sum(report.num_events for report in reports),
             )
         return splits
 

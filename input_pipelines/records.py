@@ -10,10 +10,12 @@
 | `FORWARD_FLOW/image/...` | as `image/...` | flow: red horizontal, green vertical, 128 is 0 |
 | `WAVEFORM/pcm16` | context, bytes | mono sound, int16, little-endian |
 | `WAVEFORM/feature/{sample_rate,num_samples}` | context | of that sound |
+| `segment/start/timestamp`, `segment/end/timestamp` | context, int64 | the event: microseconds |
+| `segment/label/index`, `segment/label/string` | context | the event's class, the clip's own |
 
 `WAVEFORM/pcm16` stands for MediaSequence's `WAVEFORM/feature/floats` in half of its space: divide
 by 32,768. All times are in the media, from its beginning. Keys of modalities that a set of records
-does not have are absent.
+does not have are absent, and those of the event where it is not known when it is.
 """
 
 import contextlib
@@ -37,6 +39,12 @@ END_TIMESTAMP = "clip/end/timestamp"
 SAMPLE_RATE = "WAVEFORM/feature/sample_rate"
 NUM_SAMPLES = "WAVEFORM/feature/num_samples"
 WAVEFORM_PCM16 = "WAVEFORM/pcm16"
+EVENT_START = "segment/start/timestamp"
+EVENT_END = "segment/end/timestamp"
+EVENT_LABEL_INDEX = "segment/label/index"
+EVENT_LABEL_STRING = "segment/label/string"
+# In place of the time of an event that is not known.
+NO_EVENT = -1
 # What the keys of each modality's pictures begin with.
 IMAGE_PREFIXES = {"visual": "image/", "flow": "FORWARD_FLOW/image/"}
 
@@ -57,6 +65,13 @@ def parsed_features(modalities: Sequence[str]) -> tuple[dict[str, Any], dict[str
             sequence[f"{prefix}encoded"] = tf.io.FixedLenSequenceFeature([], tf.string)
             sequence[f"{prefix}timestamp"] = tf.io.FixedLenSequenceFeature([], tf.int64)
     return context, sequence
+
+
+def parsed_event_features() -> dict[str, Any]:
+    """Returns the context features of an event; `NO_EVENT` where there is none."""
+    return {
+        name: tf.io.FixedLenFeature([], tf.int64, NO_EVENT) for name in (EVENT_START, EVENT_END)
+    }
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:
@@ -142,6 +157,11 @@ def encode_example(
         START_TIMESTAMP: _int64(start_us),
         END_TIMESTAMP: _int64(start_us + round(decoded.duration_s * 1e6)),
     }
+    if clip.event_start_s is not None and clip.event_end_s is not None:
+        context[EVENT_START] = _int64(round(clip.event_start_s * 1e6))
+        context[EVENT_END] = _int64(round(clip.event_end_s * 1e6))
+        context[EVENT_LABEL_INDEX] = _int64(label_index)
+        context[EVENT_LABEL_STRING] = _bytes(clip.label.encode())
     lists = {}
     if decoded.waveform is not None:
         context[SAMPLE_RATE] = _float(settings.audio.sample_rate_hz)

@@ -11,6 +11,7 @@ from absl import logging
 from input_pipelines import files, records
 from input_pipelines.index import Shard
 from input_pipelines.listing import SPLITS, Clip, clip_hash
+from input_pipelines.media import DecodedClip
 from input_pipelines.settings import ClipSettings, MediaLimits
 from input_pipelines.workers import Outcome
 
@@ -39,6 +40,7 @@ class ShardReport:
       problems: Clips that are damaged but kept: `clip_id`, `reason`.
       skipped_media: State of the files of each clip left out, by its name: where they change, the
         clip is worth another try.
+      num_events: Clips of which it is known when their event is.
     """
 
     shard: Shard | None
@@ -47,6 +49,7 @@ class ShardReport:
     skipped: tuple[dict[str, str], ...]
     problems: tuple[dict[str, str], ...]
     skipped_media: dict[str, str]
+    num_events: int = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ShardReport":
@@ -98,6 +101,7 @@ def write(job: Job, planned: PlannedShard, outcomes: Iterator[Outcome]) -> Shard
     """
     skipped, problems, skipped_media = [], [], {}
     labels, durations = collections.Counter(), collections.Counter()
+    num_events = 0
     label_index = {name: index for index, name in enumerate(job.class_names)}
     with records.write_shard(job.output_dir, planned.name) as writer:
         for clip in planned.clips:
@@ -109,14 +113,16 @@ def write(job: Job, planned: PlannedShard, outcomes: Iterator[Outcome]) -> Shard
                 )
                 skipped_media[clip.clip_id] = _media_state(clip)
                 continue
-            if outcome.decoded.problems:
-                reason = "; ".join(outcome.decoded.problems)
+            reasons = [*outcome.decoded.problems, *_event_problems(clip, outcome.decoded)]
+            if reasons:
+                reason = "; ".join(reasons)
                 logging.warning("Kept damaged clip %s: %s", clip.clip_id, reason)
                 problems.append({"clip_id": clip.clip_id, "reason": reason})
             index = label_index[clip.label]
             writer.write(records.encode_example(clip, index, outcome.decoded, job.settings))
             labels[clip.label] += 1
             durations[f"{outcome.decoded.duration_s:.2f}"] += 1
+            num_events += clip.event_end_s is not None
     report = ShardReport(
         writer.shard,
         dict(labels),
@@ -124,6 +130,7 @@ def write(job: Job, planned: PlannedShard, outcomes: Iterator[Outcome]) -> Shard
         tuple(skipped),
         tuple(problems),
         skipped_media,
+        num_events,
     )
     files.make_folder(files.join(job.output_dir, PROGRESS_FOLDER))
     files.write_text(report_path(job, planned), json.dumps(dataclasses.asdict(report)))
@@ -156,6 +163,14 @@ def finished_report(job: Job, planned: PlannedShard) -> ShardReport | None:
 def report_path(job: Job, planned: PlannedShard) -> str:
     """Returns where the report of a shard is."""
     return files.join(job.output_dir, PROGRESS_FOLDER, f"{planned.name}.json")
+
+
+def _event_problems(clip: Clip, decoded: DecodedClip) -> list[str]:
+    end_s = (clip.start_s or 0.0) + decoded.duration_s
+    if clip.event_start_s is None or clip.event_start_s < end_s:
+        return []
+    name = files.name(clip.path)
+    return [f"{name}: its event begins at {clip.event_start_s:g} s, after its end at {end_s:g} s"]
 
 
 def _media_state(clip: Clip) -> str:

@@ -6,7 +6,9 @@ Prints the metrics and adds them to the run's metrics.json, under the split's na
 in the sound that the run was trained with, if any. At noise levels of your own, such as
 --audio_noise_snr_db=20,5,0 (inf for none), it adds them under <split>_snr_<dB>db instead.
 
-Of a run of `pretrain`, they are loss and accuracy over the split's pairs, the same in every run.
+Of a run of `pretrain`, they are loss and accuracy over the split's pairs, the same in every run. Of
+a run of `localize`, they are shares of the split's segments, of which each is in
+timelines_<split>.csv.
 """
 
 import dataclasses
@@ -18,20 +20,28 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import dataset, pairs
+from input_pipelines import dataset, feature_sequences, pairs
+from launchers import timelines
+from launchers.features import open_features, segment_seconds
 from launchers.pretraining import KINDS
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, positive, setting
 from ogm_tf import OGMModel
+from ogm_tf.localization import EventModel
 from ogm_tf.metrics import mean_average_precision
+
+# Of what Keras reports of a run of `localize`.
+_EVENT_LOSSES = ("loss", "pair_loss", "video_accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings(LauncherSettings):
     """Settings of `evaluate`."""
 
-    run_dir: str = setting(dataclasses.MISSING, "Folder of a run of `train` or `pretrain`.")
-    split: str = setting("test", "Of the records.", choices=("train", "validation", "test"))
+    run_dir: str = setting(
+        dataclasses.MISSING, "Folder of a run of `train`, `pretrain` or `localize`."
+    )
+    split: str = setting("test", "Of its data.", choices=("train", "validation", "test"))
     audio_noise_snr_db: tuple[float, ...] = setting(
         (), "Signal-to-noise ratios of white noise, dB, with commas; by default the run's own."
     )
@@ -43,8 +53,9 @@ def run(settings: EvaluateSettings) -> dict[str, dict[str, float]]:
     folder = RunFolder(pathlib.Path(settings.run_dir))
     config = folder.read_config()
     model = folder.load_best()
-    if folder.is_of_pairs:
-        return {settings.split: _evaluate_pairs(settings, folder, model)}
+    if folder.launcher != "train":
+        evaluate_split = {"pretrain": _evaluate_pairs, "localize": _evaluate_events}
+        return {settings.split: evaluate_split[folder.launcher](settings, folder, model)}
     own = {settings.split: config["audio_noise_snr_db"]}
     levels = {f"{settings.split}_snr_{snr:g}db": snr for snr in settings.audio_noise_snr_db} or own
     results = {}
@@ -65,11 +76,7 @@ def _evaluate_pairs(
     settings: EvaluateSettings, folder: RunFolder, model: OGMModel
 ) -> dict[str, float]:
     """Returns loss and accuracy over a split's pairs: of all, of the matches, of the others."""
-    if settings.audio_noise_snr_db:
-        raise ValueError(
-            "Pairs are evaluated without noise. "
-            f"Received: audio_noise_snr_db={settings.audio_noise_snr_db}."
-        )
+    _refuse_noise(settings, "Pairs")
     config = folder.read_config()
     data = pairs.pair_dataset(
         config["records_dir"],
@@ -87,6 +94,35 @@ def _evaluate_pairs(
     result["loss"] -= float(sum(model.losses))
     _add(folder, settings.split, result)
     return result
+
+
+def _evaluate_events(
+    settings: EvaluateSettings, folder: RunFolder, model: EventModel
+) -> dict[str, float]:
+    """Returns loss and accuracies over a split's segments, and writes what is said of each."""
+    _refuse_noise(settings, "Segments")
+    config = folder.read_config()
+    features = open_features(config["features_dir"], config["background_videos"])
+    batches = feature_sequences.eval_dataset(features, settings.split, settings.batch_size).dataset
+    if model.weakly_supervised:
+        target = config["weak_target"]
+        batches = timelines.with_video_targets(batches, features.num_classes, target)
+    found = model.evaluate(batches, verbose=0, return_dict=True)
+    answers = timelines.predict(model, features, settings.split, settings.batch_size)
+    result = {name: float(found[name]) for name in _EVENT_LOSSES if name in found}
+    result |= answers.metrics()
+    header, rows = answers.table(features, segment_seconds(config["features_dir"]))
+    folder.write_timelines(settings.split, header, rows)
+    _add(folder, settings.split, result)
+    return result
+
+
+def _refuse_noise(settings: EvaluateSettings, what: str) -> None:
+    if settings.audio_noise_snr_db:
+        raise ValueError(
+            f"{what} are evaluated without noise. "
+            f"Received: audio_noise_snr_db={settings.audio_noise_snr_db}."
+        )
 
 
 def _add(folder: RunFolder, name: str, metrics: dict[str, float]) -> None:

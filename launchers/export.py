@@ -60,7 +60,7 @@ def run(settings: ExportSettings) -> None:
 
 
 def _export_network(folder: RunFolder, output_dir: pathlib.Path) -> None:
-    index = read_index(folder.read_config()["records_dir"])
+    index = read_index(folder.records_dir)
     clip_settings = index.input_settings
     if set(clip_settings.modalities) != {"audio", "visual"}:
         raise ValueError(

@@ -5,7 +5,7 @@ import dataclasses
 import math
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import keras
@@ -13,7 +13,6 @@ import tensorflow as tf
 from absl import logging
 
 from input_pipelines import files
-from input_pipelines.index import Index
 from input_pipelines.order import Rows
 from launchers import evaluate, strategies
 from launchers.runs import RunFolder
@@ -44,7 +43,7 @@ class Data(NamedTuple):
 
 def run(
     settings: FitSettings,
-    index: Index,
+    splits: Collection[str],
     read: Callable[[Rows, Position], Data],
     build: Callable[[], OGMModel],
 ) -> dict[str, dict[str, float]]:
@@ -55,7 +54,7 @@ def run(
 
     Args:
       settings: Of the run.
-      index: Of its records.
+      splits: Names of those that its data has.
       read: Returns the data, given this process's rows of every global batch and the position to
         go on from.
       build: Returns the compiled model.
@@ -87,7 +86,7 @@ def run(
                     _fit(settings, strategy, folder, read, build, stop)
             if is_chief:
                 with stop.at_once():
-                    _evaluate(settings, index)
+                    _evaluate(settings, splits)
         except Stopped as stopped:
             logging.info("%s The same command goes on from there.", stopped)
             raise SystemExit(0) from stopped
@@ -99,9 +98,9 @@ def _config(settings: FitSettings) -> dict[str, Any]:
     # A folder may be moved, and may be named from anywhere.
     config = dataclasses.asdict(settings)
     del config["output_dir"]
-    for name in ("records_dir", "init_from"):
-        if config[name] is not None:
-            config[name] = files.absolute(config[name])
+    for name, value in config.items():
+        if value is not None and (name.endswith("_dir") or name == "init_from"):
+            config[name] = files.absolute(value)
     return config
 
 
@@ -163,9 +162,9 @@ def _fit(
     )
 
 
-def _evaluate(settings: FitSettings, index: Index) -> None:
+def _evaluate(settings: FitSettings, splits: Collection[str]) -> None:
     for split in ("validation", "test"):
-        if split in index.splits:
+        if split in splits:
             evaluate.run(
                 evaluate.EvaluateSettings(settings.output_dir, split, (), settings.batch_size)
             )

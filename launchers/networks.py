@@ -6,9 +6,12 @@ import keras
 import tensorflow as tf
 
 import ogm_tf
+from input_pipelines.feature_sequences import FeatureSequences
 from input_pipelines.index import Index
+from launchers.localizing import LocalizeSettings
 from launchers.pretraining import PretrainSettings
 from launchers.training import FitSettings, TrainSettings
+from ogm_tf.localization import EventModel, agva, dmrn, losses, psp
 from ogm_tf.representation import avca, avsa, l3_net
 from ogm_tf.representation.pair_model import PairModel
 
@@ -19,6 +22,11 @@ _FUSIONS = {
     "gated": ogm_tf.fusion.Gated,
 }
 _PAIR_NETWORKS = {"l3net": l3_net.build, "avsa": avsa.build, "avca": avca.build}
+_EVENT_NETWORKS = {"agva": agva.build, "dmrn": dmrn.build, "psp": psp.build}
+# Of the videos for which PSP's thresholds were published.
+_PSP_SEGMENTS = 10
+# PyTorch's, with which the networks of events were published.
+_ADAM_EPSILON = 1e-8
 
 
 def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
@@ -59,14 +67,49 @@ def build_pair_model(settings: PretrainSettings, index: Index) -> PairModel:
     return _compiled(model, settings, shapes)
 
 
+def build_event_model(settings: LocalizeSettings, features: FeatureSequences) -> EventModel:
+    """Returns the compiled model of a run of `localize`.
+
+    Args:
+      settings: Of the run.
+      features: Its videos: input shapes and classes.
+    """
+    shapes = features.shapes
+    own = {}
+    if settings.model == "psp":
+        threshold = psp.THRESHOLDS["weakly" if settings.is_weak else "fully"]
+        # Of other numbers of segments, an even share is another.
+        own["threshold"] = threshold * _PSP_SEGMENTS / shapes["audio"][0]
+        own["pair_weight"] = settings.pair_weight
+    model = _EVENT_NETWORKS[settings.model](
+        settings.size,
+        audio_shape=shapes["audio"],
+        visual_shape=shapes["visual"],
+        num_classes=features.num_classes,
+        weakly_supervised=settings.is_weak,
+        score_mode=settings.score_mode,
+        owner=settings.owner,
+        event_only=settings.event_only,
+        modulation=_modulation(settings),
+        **own,
+    )
+    is_adam = settings.optimizer.lower() == "adam"
+    optimizer = _optimizer(settings, **({"epsilon": _ADAM_EPSILON} if is_adam else {}))
+    return _compiled(model, settings, shapes, losses.get(settings.loss), optimizer)
+
+
 def _compiled(
-    model: ogm_tf.OGMModel, settings: FitSettings, shapes: Mapping[str, tuple[int, ...]]
+    model: ogm_tf.OGMModel,
+    settings: FitSettings,
+    shapes: Mapping[str, tuple[int, ...]],
+    loss: keras.losses.Loss | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
 ) -> ogm_tf.OGMModel:
-    """Returns the model with its weights, ready for `fit`."""
+    """Returns the model with its weights, ready for `fit`; by default it learns classes."""
     model({name: tf.zeros((1, *shape)) for name, shape in shapes.items()})
     model.compile(
-        optimizer=_optimizer(settings),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=optimizer or _optimizer(settings),
+        loss=loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         weighted_metrics=[],
         jit_compile=settings.jit_compile,
@@ -99,8 +142,8 @@ def _modulation(settings: FitSettings) -> ogm_tf.OGM | None:
     return None
 
 
-def _optimizer(settings: FitSettings) -> keras.optimizers.Optimizer:
-    arguments = {"learning_rate": settings.learning_rate}
+def _optimizer(settings: FitSettings, **own: float) -> keras.optimizers.Optimizer:
+    arguments = {"learning_rate": settings.learning_rate, **own}
     weight_decay = settings.weight_decay
     if settings.optimizer.lower() == "sgd":
         arguments["momentum"] = settings.momentum

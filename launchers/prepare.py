@@ -1,9 +1,14 @@
 r"""Media and labels become record shards.
 
 Your own clips, described by a manifest (columns clip_id, split, label, path, and optionally
-audio_path, flow_x_path, flow_y_path, start_s, end_s, group):
+audio_path, flow_x_path, flow_y_path, start_s, end_s, group, event_start_s, event_end_s):
 
   python -m launchers.prepare --manifest=data/manifest.csv --output_dir=records/mine
+
+Whole files, for events to be found in (see launchers.extract); where the manifest has start_s and
+end_s but no columns of events, the event is from the one to the other:
+
+  python -m launchers.prepare --manifest=data/manifest.csv --whole_files --output_dir=records/files
 
 A known dataset (see --data_dir), with the paper's settings:
 

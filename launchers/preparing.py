@@ -44,7 +44,9 @@ class PrepareSettings(LauncherSettings):
         None, f"Folder of the dataset's files.\n\n{datasets.describe_all()}"
     )
     whole_files: bool = setting(
-        False, "Whether the manifest's files are clips as they are, whatever its start_s and end_s."
+        False,
+        "Whether the manifest's files are clips as they are; its start_s and end_s are then when "
+        "the event is, unless there are event_start_s and event_end_s.",
     )
     dataset_fold: int | None = positive(None, "Of ESC-50 (1 to 5) and UCF-101 (1 to 3); else none.")
     dataset_seed: int = not_negative(0, "Seed of a synthetic dataset's clips.")

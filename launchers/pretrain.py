@@ -35,7 +35,7 @@ def run(settings: PretrainSettings) -> dict[str, dict[str, float]]:
     _check_inputs(settings, index)
     return fitting.run(
         settings,
-        index,
+        index.splits,
         functools.partial(_read, settings, index),
         functools.partial(build_pair_model, settings, index),
     )

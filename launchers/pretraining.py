@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from launchers.settings import not_negative, positive, setting
-from launchers.training import FitSettings
+from launchers.training import FitSettings, RecordsSettings
 
 # What a network learns to tell apart.
 KINDS = {"l3net": "correspondence", "avsa": "synchronization", "avca": "synchronization"}
@@ -20,7 +20,7 @@ _OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainSettings(FitSettings):
+class PretrainSettings(FitSettings, RecordsSettings):
     """Settings of `pretrain`.
 
     Where they are None, optimiser, learning rate and `clip_norm` become the model's own.

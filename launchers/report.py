@@ -2,15 +2,17 @@
 
   python -m launchers.report --run_dirs=runs/concat,runs/ogm,runs/ogm_ge --output_dir=reports/mine
 
-The runs are of `train`, or all of `pretrain` with one --model. Of these the page also shows where
-in the frames AVSA and AVCA look. What `probe` found of a run is shown beside it.
+The runs are of `train`, or all of `pretrain` with one --model, or all of `localize` with one
+--model and --supervision. Of `pretrain` the page also shows where in the frames AVSA and AVCA look,
+and what `probe` found of a run is shown beside it. Of `localize` it shows videos along their time:
+frames, where the network looks, the right events, and what the network and each modality say.
 
 Writes index.html, which needs no other file and no network, and comparison.csv.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from absl import logging
 from input_pipelines import dataset
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
-from launchers import probe, report_pairs, report_probe
+from launchers import probe, report_events, report_pairs, report_probe
 from launchers.report_clips import clip_example
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
@@ -49,13 +51,8 @@ def run(settings: ReportSettings) -> pathlib.Path:
     folders = [RunFolder(pathlib.Path(path)) for path in settings.run_dirs]
     configs = [folder.read_config() for folder in folders]
     _check_networks(folders, configs)
-    indexes = [read_index(config["records_dir"]) for config in configs]
-    for folder, index in zip(folders, indexes, strict=True):
-        if (index.class_names, index.settings) != (indexes[0].class_names, indexes[0].settings):
-            raise ValueError(
-                "Runs are compared on records of the same classes and settings. Received: "
-                f"{folders[0].path} and {folder.path}, whose records differ."
-            )
+    prepare = report_events.prepare if folders[0].launcher == "localize" else _prepare
+    write = prepare(settings.output_dir, folders, configs, settings.split, settings.num_examples)
     models = {folder.path.name: folder.load_best() for folder in folders}
     if len(models) < len(folders):
         raise ValueError(
@@ -73,32 +70,56 @@ def run(settings: ReportSettings) -> pathlib.Path:
         )
         for folder, config in zip(folders, configs, strict=True)
     ]
-    clips = []
-    if settings.num_examples:
-        clips = dataset.read_clips(configs[0]["records_dir"], settings.split, settings.num_examples)
-    write = report_pairs.write if folders[0].is_of_pairs else _write
-    page = write(
-        pathlib.Path(settings.output_dir),
-        summaries,
-        models,
-        clips,
-        indexes[0],
-        report_probe.probe_table(folders, probe.FILE, probe.TITLES),
-    )
+    page = write(summaries, models)
     logging.info("Wrote %s.", page)
     return page
 
 
 def _check_networks(folders: Sequence[RunFolder], configs: Sequence[Mapping[str, Any]]) -> None:
-    """Refuses runs that do not learn the same: of `train` and `pretrain`, or of two networks."""
+    """Refuses runs that do not learn the same: of two launchers, or of two networks."""
+    made = []
     for folder, config in zip(folders, configs, strict=True):
-        networks = [one.get("model") for one in (configs[0], config)]
-        if networks[0] != networks[1]:
-            made = ["train" if name is None else f"pretrain --model={name}" for name in networks]
+        made.append(folder.launcher)
+        for name in ("model", "supervision"):
+            if name in config:
+                made[-1] += f" --{name}={config[name]}"
+        if made[-1] != made[0]:
             raise ValueError(
                 "Runs are compared with runs of the same launcher and network. Received: "
-                f"{folders[0].path} of {made[0]} and {folder.path} of {made[1]}."
+                f"{folders[0].path} of {made[0]} and {folder.path} of {made[-1]}."
             )
+
+
+def _prepare(
+    output_dir: str,
+    folders: Sequence[RunFolder],
+    configs: Sequence[Mapping[str, Any]],
+    split: str,
+    num_examples: int,
+) -> Callable[[Sequence[report.RunSummary], Mapping[str, OGMModel]], pathlib.Path]:
+    """Opens the runs' records and returns what writes the page about runs and their models."""
+    indexes = [read_index(config["records_dir"]) for config in configs]
+    for folder, index in zip(folders, indexes, strict=True):
+        if (index.class_names, index.settings) != (indexes[0].class_names, indexes[0].settings):
+            raise ValueError(
+                "Runs are compared on records of the same classes and settings. Received: "
+                f"{folders[0].path} and {folder.path}, whose records differ."
+            )
+
+    def write(summaries, models):
+        clips = []
+        if num_examples:
+            clips = dataset.read_clips(configs[0]["records_dir"], split, num_examples)
+        return (report_pairs.write if folders[0].is_of_pairs else _write)(
+            pathlib.Path(output_dir),
+            summaries,
+            models,
+            clips,
+            indexes[0],
+            report_probe.probe_table(folders, probe.FILE, probe.TITLES),
+        )
+
+    return write
 
 
 def _write(

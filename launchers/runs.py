@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -44,9 +44,36 @@ class RunFolder:
         return self.checkpoints / "best.keras"
 
     @property
+    def launcher(self) -> str:
+        """Which launcher made the run: "train", "pretrain" or "localize"."""
+        config = self.read_config()
+        if "features_dir" in config:
+            return "localize"
+        return "pretrain" if "model" in config else "train"
+
+    @property
+    def records_dir(self) -> str:
+        """Folder of the records that the run learned from.
+
+        Raises:
+          ValueError: where it learned from features.
+        """
+        config = self.read_config()
+        if "records_dir" not in config:
+            raise ValueError(
+                "A run must have learned from records, as those of `train` and `pretrain`. "
+                f"Received: {self.path}, a run of {self.launcher}."
+            )
+        return config["records_dir"]
+
+    @property
     def is_of_pairs(self) -> bool:
         """Whether `pretrain` made the run."""
-        return "model" in self.read_config()
+        return self.launcher == "pretrain"
+
+    def timelines(self, split: str) -> pathlib.Path:
+        """What a run of `localize` says of every segment of a split, a CSV file."""
+        return self.path / f"timelines_{split}.csv"
 
     @property
     def tensorboard(self) -> pathlib.Path:
@@ -109,7 +136,7 @@ class RunFolder:
         path = self.path / _CONFIG
         if not path.exists():
             raise FileNotFoundError(
-                f"A run folder must hold {_CONFIG}; `train` or `pretrain` makes one. "
+                f"A run folder must hold {_CONFIG}; `train`, `pretrain` or `localize` makes one. "
                 f"Received: {self.path}."
             )
         return _read_json(path)
@@ -125,15 +152,13 @@ class RunFolder:
 
     def write_history(self, history: Mapping[str, list[float]]) -> None:
         """Writes the columns of the history, the epoch first."""
-        path = self.path / _HISTORY
-        with (
-            self._reported(path),
-            _replacing(path) as partial,
-            open(partial, "w", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(history)
-            writer.writerows(zip(*history.values(), strict=True))
+        self._write_csv(self.path / _HISTORY, history, zip(*history.values(), strict=True))
+
+    def write_timelines(
+        self, split: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Writes what the run says of every segment of a split."""
+        self._write_csv(self.timelines(split), header, rows)
 
     def read_metrics(self) -> dict[str, dict[str, float]]:
         """Returns the metrics of every split that has been evaluated."""
@@ -177,6 +202,18 @@ class RunFolder:
     def _write_json(self, name: str, value: Any) -> None:
         with self._reported(self.path / name):
             write_json(self.path / name, value)
+
+    def _write_csv(
+        self, path: pathlib.Path, header: Iterable[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        with (
+            self._reported(path),
+            _replacing(path) as partial,
+            open(partial, "w", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)
 
     @contextlib.contextmanager
     def _reported(self, path: pathlib.Path) -> Iterator[None]:

@@ -29,7 +29,7 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     _check_modalities(settings, index)
     return fitting.run(
         settings,
-        index,
+        index.splits,
         functools.partial(_read, settings, index),
         functools.partial(build_model, settings, index),
     )

@@ -13,10 +13,19 @@ STRATEGIES = ("default", "mirrored", "multi_worker")
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSettings(LauncherSettings):
-    """What `train` and `pretrain` have in common: method, optimiser, devices, safety."""
+class RecordsSettings(LauncherSettings):
+    """What `train` and `pretrain` read."""
 
     records_dir: str = setting(dataclasses.MISSING, "Folder that `prepare` wrote.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings(LauncherSettings):
+    """What all training runs have in common: method, optimiser, devices, safety.
+
+    A setting whose name ends in `_dir` is a folder.
+    """
+
     output_dir: str = setting(dataclasses.MISSING, "Folder of the run.")
     modulation: str = setting("none", "Balancing of the gradients.", choices=MODULATIONS)
     alpha: float = not_negative(0.5, "Strength of the modulation.")
@@ -91,7 +100,7 @@ class FitSettings(LauncherSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainSettings(FitSettings):
+class TrainSettings(FitSettings, RecordsSettings):
     """Settings of `train`. The defaults are the paper's, but for alpha, which it tunes."""
 
     encoder: str = setting("resnet18", "Network of each modality.", choices=ENCODERS)

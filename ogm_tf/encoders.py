@@ -6,6 +6,12 @@ import keras
 import tensorflow as tf
 
 FRAME_RULES = ("stack", "average")
+_GLOBAL_POOLS = (
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling3D,
+)
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -20,7 +26,7 @@ class FoldFrames(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
 class AverageFrames(keras.layers.Layer):
-    """Unfolds the frames from the batch and averages them: `[B * N, D]` to `[B, D]`.
+    """Unfolds the frames from the batch and averages them: `[B * N, ...]` to `[B, ...]`.
 
     Args:
       num_frames: Number of frames N, >= 1.
@@ -32,8 +38,9 @@ class AverageFrames(keras.layers.Layer):
         self.num_frames = num_frames
 
     def call(self, features):
-        features = tf.reshape(features, [-1, self.num_frames, features.shape[-1]])
-        return tf.reduce_mean(features, axis=1)
+        shape = tf.shape(features)[1:]
+        unfolded = tf.reshape(features, tf.concat([[-1, self.num_frames], shape], axis=0))
+        return tf.ensure_shape(tf.reduce_mean(unfolded, axis=1), [None, *features.shape[1:]])
 
     def get_config(self):
         return {**super().get_config(), "num_frames": self.num_frames}
@@ -158,6 +165,36 @@ def small_cnn(
     if num_frames and frames == "average":
         x = AverageFrames(num_frames, name="average_frames")(x)
     return keras.Model(inputs, x, name=name or "small_cnn")
+
+
+def map_model(encoder: keras.Model) -> keras.Model:
+    """Returns the encoder up to its map, before its global pooling, sharing its weights.
+
+    Args:
+      encoder: Of pictures or frames; one whose output is a map already is returned as it is.
+
+    Returns:
+      A model of the encoder's inputs to `[B, h, w, C]`, or `[B, t, h, w, C]` where it keeps time;
+      frames that are folded into the batch are averaged.
+
+    Raises:
+      ValueError: where the output is no map and there is no global pooling after one.
+    """
+    if len(encoder.output_shape) > 2:
+        return encoder
+    pools = [layer for layer in encoder.layers if isinstance(layer, _GLOBAL_POOLS)]
+    if not pools:
+        raise ValueError(
+            "An encoder must give a map, or pool one globally by a Keras layer of its own. "
+            f"Received: {encoder.name}, whose output is of shape {encoder.output_shape}."
+        )
+    # Others are parts of blocks, such as those that squeeze and excite.
+    features = pools[-1].input
+    folds = [layer for layer in encoder.layers if isinstance(layer, FoldFrames)]
+    if folds:
+        num_frames = folds[0].input_shape[1]
+        features = AverageFrames(num_frames, name="average_maps")(features)
+    return keras.Model(encoder.inputs, features, name=f"{encoder.name}_map")
 
 
 def _basic_block(x, filters: int, strides: int, name: str, synchronized: bool):

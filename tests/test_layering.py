@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "ogm_tf.localization": {
         "ogm_tf.model",
         "ogm_tf.layers",
+        "ogm_tf.metrics",
         "ogm_tf.model_checks",
         "ogm_tf.modulation",
         "ogm_tf.representation",

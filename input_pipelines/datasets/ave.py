@@ -15,7 +15,8 @@ The folder it expects, as the archive unpacks:
 Lists: `Category&VideoID&Quality&StartTime&EndTime`; Annotations.txt holds
 all clips, with a header or without, the others those of one split. Splits:
 train (3,339 clips), validation (402, valSet.txt) and test (402). A clip is
-the whole video: the event's times are for localisation.
+the whole video. Its event, for localisation, lasts from StartTime to just
+before EndTime, in seconds, as Annotations.txt has them.
 
 Video ids repeat, mostly with other categories. Each line of the lists is a
 clip of its own: the first of an id is called by the id, the next id-2,
@@ -27,7 +28,9 @@ Annotations.txt.
 
 A clip whose video is not there is listed as missing.
 
-Preset: launchers/presets/ave.flags (257 x 1004, three frames).
+Presets: launchers/presets/ave.flags, to classify whole clips (257 x 1004,
+three frames), and launchers/presets/ave_segments.flags, for launchers.extract
+(log-mel sound and four frames of each second).
 """
 
 import collections
@@ -82,8 +85,20 @@ def list_clips(data_dir: files.Path, fold: int | None = None) -> Listing:
             candidates.remove(chosen)
             path = videos.get(video_id)
             reason = "" if path else f"no AVE/{video_id}.mp4"
-            builder.add(place, chosen[0], split, category, {"path": path}, reason)
+            event_s = _event_s(*chosen)
+            builder.add(place, chosen[0], split, category, {"path": path}, reason, event_s=event_s)
     return builder.build(class_names)
+
+
+def _event_s(clip_id: str, fields: tuple[str, ...]) -> tuple[float, float]:
+    """Returns when the event of a line of Annotations.txt begins and ends."""
+    times = fields[3:]
+    if not all(time.isdecimal() for time in times) or not int(times[0]) < int(times[1]):
+        raise ValueError(
+            "An event must be from StartTime to a later EndTime, in whole seconds. "
+            f"Received: {'&'.join(fields)!r} in {ANNOTATIONS}, clip_id={clip_id!r}."
+        )
+    return float(times[0]), float(times[1])
 
 
 def _read(root: str, name: str) -> list[tuple[str, tuple[str, ...]]]:

@@ -159,8 +159,8 @@ class ListingBuilder:
         self._places: dict[str, str] = {}
 
     def add(self, place: str, clip_id: str, split: str, label: str,
-            paths: Mapping[str, str | None], reason: str = "",
-            group: str | None = None) -> None:  # fmt: skip
+            paths: Mapping[str, str | None], reason: str = "", group: str | None = None,
+            event_s: tuple[float, float] | tuple[None, None] = (None, None)) -> None:  # fmt: skip
         """Adds a clip, or what is missing of it.
 
         Args:
@@ -171,6 +171,8 @@ class ListingBuilder:
           paths: The clip's paths by the names of `Clip`; None: it is not there.
           reason: Why the clip is missing; empty: it is there.
           group: Of clips of one recording; None: the clip is one of its own.
+          event_s: When what the label names begins and ends, seconds in the media; two None: not
+            known.
 
         Raises:
           ValueError: where the clip has been added before.
@@ -184,7 +186,9 @@ class ListingBuilder:
         if reason:
             self._missing.append({"clip_id": clip_id, "split": split, "reason": reason})
         else:
-            self._clips.append(Clip(clip_id, split, label, group=group, **paths))
+            start_s, end_s = event_s
+            times = {"event_start_s": start_s, "event_end_s": end_s}
+            self._clips.append(Clip(clip_id, split, label, group=group, **times, **paths))
 
     def repeats(self, place: str, clip_id: str, split: str) -> bool:
         """Returns whether a clip has been added before, and if so notes this line as left out."""

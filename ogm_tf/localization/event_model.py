@@ -1,5 +1,6 @@
 """What AGVA, DMRN and PSP have in common: from features of segments to logits and branches."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -7,6 +8,8 @@ import tensorflow as tf
 
 from ogm_tf.localization.attention import AudioGuidedAttention
 from ogm_tf.localization.parts import bidirectional_lstm
+from ogm_tf.localization.trackers import EventTrackers
+from ogm_tf.metrics import counted_rows
 from ogm_tf.model import OGMModel
 from ogm_tf.model_checks import by_modality
 from ogm_tf.modulation.policies import OGM
@@ -38,7 +41,9 @@ class EventModel(OGMModel):
 
     Fully supervised, the logits are the segments', `[B, T, C]`, learnt from labels `[B, T]`. Weakly
     supervised they are the video's, `[B, C]`, learnt from one row of targets a video;
-    `segment_logits` gives those of the segments either way.
+    `segment_logits` gives those of the segments either way. `evaluate`, and the validation of
+    `fit`, then also take labels `{"video": targets [B, C], "segments": class indices [B, T]}`: the
+    loss is of the videos, accuracies are of the segments, and `video_accuracy` is of the videos.
 
     Branches: a modality owns its LSTM and what leads there. The attention's two maps of the sound,
     `affine_audio` and `affine_g`, belong to `owner`: "stream", the picture's branch, whose feature
@@ -233,6 +238,31 @@ class EventModel(OGMModel):
             "owner": self.owner,
             "event_only": self.event_only,
         }
+
+    def test_step(self, data):
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not (self.weakly_supervised and isinstance(labels, Mapping)):
+            return super().test_step(data)
+        results = super().test_step((inputs, labels["video"], sample_weight))
+        results = {
+            f"video_{name}" if name.endswith("accuracy") else name: value
+            for name, value in results.items()
+        }
+        logits, parts = self.segment_logits(inputs, unimodal=True)
+        counted = None if sample_weight is None else counted_rows(sample_weight, logits)
+        return results | self._trackers.update_segments(logits, parts, labels["segments"], counted)
+
+    def reset_metrics(self):
+        super().reset_metrics()
+        if self._trackers:
+            self._trackers.reset_segments()
+
+    def _has_pair_loss(self) -> bool:
+        """Returns whether the loss compares sound and picture, too."""
+        return False
+
+    def _make_trackers(self):
+        return EventTrackers(MODALITIES, self.accumulate_steps > 1, self._has_pair_loss())
 
     def _learn(self, tape, loss, regularization, unimodal, labels, sample_weight):
         # The loss is made already: here the weights are the scores' alone.

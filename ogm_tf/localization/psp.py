@@ -26,9 +26,9 @@ class PSP(EventModel):
     CVPR 2021. Two linear maps precede AGVA's attention and LSTM of sounds, and two the LSTM of
     pictures; the LSTMs' outputs go through `PositiveSamplePropagation` and a head of two layers
     without biases, of their mean. Fully supervised, training and evaluation add the pair-similarity
-    loss to that of `compile`. Weakly supervised, the sound has no map of its own and the picture
-    one; each segment's logits are multiplied by its weight sigmoid(ReLU(w . logits)), and a video
-    has their mean.
+    loss, reported as `pair_loss`, to that of `compile`. Weakly supervised, the sound has no map of
+    its own and the picture one; each segment's logits are multiplied by its weight sigmoid(ReLU(w .
+    logits)), and a video has their mean.
 
     As in the supplement of Peng et al. (CVPR 2022), only what comes before the propagation is
     modulated: nothing of the propagation and of what follows is in `branches`. The maps of sounds
@@ -124,19 +124,25 @@ class PSP(EventModel):
         self.built = True
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
-        if self.weakly_supervised or self.pair_weight == 0:
+        if not self._has_pair_loss():
             return super().compute_loss(x, y, y_pred, sample_weight)
         similarity = getattr(y_pred, "_similarity", None)
         if similarity is None:
             similarity = self.similarity(x)
         labels = class_indices(y, self.num_classes)
         values = losses.pair_similarity(labels, similarity, self.num_classes - 1)
-        pairs = losses.average_over_videos(values, _of_videos(sample_weight), _counted(y_pred))
+        counted = _counted(y_pred)
+        pairs = losses.average_over_videos(values, _of_videos(sample_weight), counted)
         # Keras divides by the number of replicas what it counts into the reported loss this way.
         pairs *= self.pair_weight * self.distribute_strategy.num_replicas_in_sync
+        num_videos = tf.size(values) if counted is None else tf.reduce_sum(counted)
+        self._trackers.pair_loss.update_state(pairs, num_videos)
         return self.compiled_loss(
             y, y_pred, sample_weight, regularization_losses=[*self.losses, pairs]
         )
+
+    def _has_pair_loss(self):
+        return not self.weakly_supervised and self.pair_weight > 0
 
     def similarity(self, inputs) -> tf.Tensor:
         """Returns the cosine of sound and picture in each segment, `[B, T]`.

@@ -32,6 +32,7 @@ class Source:
       duration_s: By default the sound's.
       times_us: When the frames are shown, after the clip's start; by default ten a second.
       start_s: Of the clip in its media.
+      event_s: When the event begins and ends, in the media.
     """
 
     clip_id: str
@@ -42,6 +43,7 @@ class Source:
     duration_s: float | None = None
     times_us: list[int] | None = None
     start_s: float = 0.0
+    event_s: tuple[float, float] | tuple[None, None] = (None, None)
 
 
 def random_clip(number):
@@ -76,7 +78,8 @@ def write(folder, splits, settings=SETTINGS, shards=2, **changes):
         labels = [source.label for source in sources]
         counts = {name: labels.count(name) for name in names}
         lengths = collections.Counter(f"{_duration_s(s, settings):.2f}" for s in sources)
-        found[split] = SplitIndex(len(sources), tuple(listed), counts, dict(lengths))
+        num_events = sum(source.event_s[1] is not None for source in sources)
+        found[split] = SplitIndex(len(sources), tuple(listed), counts, dict(lengths), num_events)
     values = {
         "skipped": (), "problems": (), "clips_sha256": "0" * 64, "validation_fraction": 0.0,
         "clips_per_shard": 64, "limits": MediaLimits(),
@@ -101,7 +104,9 @@ def flat(element):
 
 
 def _encode(source, split, label, settings):
-    clip = Clip(source.clip_id, split, source.label, "/nowhere.mp4", start_s=source.start_s)
+    times = dict(zip(("event_start_s", "event_end_s"), source.event_s, strict=True))
+    place = "/nowhere.mp4"
+    clip = Clip(source.clip_id, split, source.label, place, start_s=source.start_s, **times)
     decoded = DecodedClip(
         _duration_s(source, settings),
         source.waveform,

@@ -93,6 +93,12 @@ def test_the_fingerprint_follows_the_clips_and_not_their_folder():
         fingerprint("/data", missing=({"clip_id": "c", "split": "test", "reason": "gone"},)),
     ]
     assert len({fingerprint("/data"), *others}) == 4
+    # As it was before there were events: finished records stay finished.
+    assert fingerprint("/data").startswith("8fd07d47237045b4")
+    clip = Clip("a", "train", "x", "/data/a.mp4", event_start_s=1.0, event_end_s=2.0)
+    assert fingerprint("/data", clips=(clip,)) != fingerprint(
+        "/data", clips=(dataclasses.replace(clip, event_end_s=3.0),)
+    )
 
 
 def test_whole_files_are_clips_of_their_first_rows():
@@ -106,3 +112,17 @@ def test_whole_files_are_clips_of_their_first_rows():
     found = listing.whole_files(Listing("/", clips, class_names=("x", "y")))
     assert found.clips == (dataclasses.replace(first, start_s=None, end_s=None), clips[1], clips[3])
     assert found.class_names == ("x", "y")
+
+
+def test_the_event_of_a_whole_file_is_where_its_clip_was_unless_it_is_given():
+    clips = (
+        Clip("a", "train", "x", "/a.mp4", start_s=0.5, end_s=1.0),
+        Clip("b", "train", "x", "/b.mp4", end_s=1.0),
+        Clip("c", "train", "x", "/c.mp4", start_s=0.5),
+        Clip("d", "train", "x", "/d.mp4", start_s=0.5, end_s=2.0, event_start_s=1, event_end_s=3),
+    )
+    found = listing.whole_files(Listing("/", clips)).clips
+    assert [(clip.start_s, clip.end_s) for clip in found] == [(None, None)] * 4
+    assert [(clip.event_start_s, clip.event_end_s) for clip in found] == [
+        (0.5, 1.0), (0.0, 1.0), (None, None), (1, 3),
+    ]  # fmt: skip

@@ -7,6 +7,7 @@ from input_pipelines import manifest
 from input_pipelines.listing import Clip
 
 HEADER = "clip_id,split,label,path,start_s,end_s,colour\n"
+EVENTS = "clip_id,split,label,path,start_s,end_s,event_start_s,event_end_s\n"
 
 
 def _write(folder, text, encoding="utf-8"):
@@ -60,6 +61,13 @@ def test_reads_rows_in_order_and_ignores_further_columns(tmp_path):
         (HEADER + "a,train,x,b/../../a.mp4\n", "Row 2: path .* Received"),
         (HEADER.replace("colour", "flow_x_path") + "a,train,x,y,,,z\n", "both flow_x_path and"),
         (HEADER + "a,train,x,out/a.mp4\n", "Row 2: path .* Received: path='out/a.mp4'"),
+        (EVENTS + "a,train,x,a.mp4,,,1,\n", "Row 2 .*both.* Received: event_start_s=1.0, event_e"),
+        (EVENTS + "a,train,x,a.mp4,,,,1\n", "Row 2 .*both.* Received: event_start_s=None"),
+        (EVENTS + "a,train,x,a.mp4,,,1,1\n", "Row 2: event_end_s must be after.* Received"),
+        (EVENTS + "a,train,x,a.mp4,,,-1,1\n", "Row 2: event_start_s .* Received: .*'-1'"),
+        (EVENTS + "a,train,x,a.mp4,2,3,0,2\n", "the event .* from 2.0 s to 3.0 s. Received: event"),
+        (EVENTS + "a,train,x,a.mp4,,3,3,4\n", "the event .* from 0.0 s to 3.0 s. Received"),
+        (EVENTS + "a,train,x,a.mp4,2,,1,2\n", "the event .* from 2.0 s to its end. Received"),
     ],
 )
 def test_errors_name_row_and_value(tmp_path, text, message):
@@ -68,6 +76,15 @@ def test_errors_name_row_and_value(tmp_path, text, message):
     (folder / "out").symlink_to(tmp_path)
     with pytest.raises(ValueError, match=message):
         manifest.read_manifest(_write(folder, text))
+
+
+def test_events_are_in_seconds_of_the_file(tmp_path):
+    rows = "a,train,x,a.mp4,1,3,0.5,1.25\nb,train,x,b.mp4,,,0,9\nc,train,x,c.mp4,,,,\n"
+    clips = manifest.read_manifest(_write(tmp_path, EVENTS + rows)).clips
+    found = [(clip.event_start_s, clip.event_end_s) for clip in clips]
+    assert found == [(0.5, 1.25), (0.0, 9.0), (None, None)]
+    manifest.write_manifest(tmp_path / "again.csv", clips)
+    assert manifest.read_manifest(tmp_path / "again.csv").clips == clips
 
 
 def test_wrong_encoding_and_missing_file(tmp_path):

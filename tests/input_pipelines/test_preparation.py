@@ -62,6 +62,30 @@ def _contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+def test_events_are_counted_and_one_after_the_end_is_a_problem(data):
+    listed = manifest.read_manifest(data / "manifest.csv")
+    times = {"low0": (0.1, 0.2), "low1": (0.0, 9.0), "low2": (5.0, 6.0), "high4": (0.3, 0.4)}
+    clips = [
+        dataclasses.replace(clip, event_start_s=times[clip.clip_id][0],
+                            event_end_s=times[clip.clip_id][1])
+        if clip.clip_id in times else clip
+        for clip in listed.clips
+    ]  # fmt: skip
+    manifest.write_manifest(data / "manifest.csv", clips)
+    index = _prepare(data)
+    assert [split.num_events for split in index.splits.values()] == [3, 0, 1]
+    assert read_index(data / "records") == index
+    (problem,) = index.problems
+    assert problem["clip_id"] == "low2"
+    assert "low2.mp4: its event begins at 5 s, after its end at 0.32 s" in problem["reason"]
+
+
+def test_an_index_without_events_does_not_mention_them(data):
+    index = _prepare(data)
+    assert [split.num_events for split in index.splits.values()] == [0, 0, 0]
+    assert "event" not in (data / "records" / "index.json").read_text()
+
+
 def test_records_hold_every_clip_once_in_the_order_of_hashes(data):
     index = _prepare(data)
     assert index == read_index(data / "records")

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import os
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipelines import records
+from input_pipelines import clips, records
 from input_pipelines.index import Shard
 from input_pipelines.listing import Clip
 from input_pipelines.media import DecodedClip, DecodedFrames
@@ -47,6 +48,25 @@ def test_example_has_media_sequence_keys_and_values():
         b"\x00\x00\x01\x00\xff\xff\xff\x7f\x00\x80\x02\x01"
     ]
     assert data == records.encode_example(CLIP, 7, DECODED, SETTINGS)
+
+
+def test_events_have_media_sequence_keys_on_the_clock_of_the_media():
+    clip = dataclasses.replace(CLIP, event_start_s=1.75, event_end_s=1.9)
+    data = records.encode_example(clip, 7, DECODED, SETTINGS)
+    context = tf.train.SequenceExample.FromString(data).context.feature
+    assert context["segment/start/timestamp"].int64_list.value == [1_750_000]
+    assert context["segment/end/timestamp"].int64_list.value == [1_900_000]
+    assert context["segment/label/index"].int64_list.value == [7]
+    assert context["segment/label/string"].bytes_list.value == [b"bark"]
+    # The clip begins at 1.5 s.
+    assert clips.parse_event(data).numpy().tolist() == [250_000, 400_000]
+
+
+def test_examples_without_an_event_have_no_key_of_one():
+    data = records.encode_example(CLIP, 7, DECODED, SETTINGS)
+    context = tf.train.SequenceExample.FromString(data).context.feature
+    assert not [key for key in context if key.startswith("segment/")]
+    assert clips.parse_event(data).numpy().tolist() == [records.NO_EVENT] * 2
 
 
 def test_example_parses_with_the_exported_features():

@@ -23,6 +23,23 @@ def test_a_changed_setting_is_named(folder):
     assert folder.read_config() == {"alpha": 0.5, "drops": [1, 2]}
 
 
+def test_who_made_a_run_and_of_what_is_in_its_settings(folder):
+    configs = {
+        "train": {"records_dir": "r"},
+        "pretrain": {"records_dir": "r", "model": "avsa"},
+        "localize": {"features_dir": "f", "model": "agva"},
+    }
+    with folder.locked():
+        for launcher, config in configs.items():
+            folder.keep_config(config)
+            assert folder.launcher == launcher
+            assert folder.is_of_pairs == (launcher == "pretrain")
+            if launcher != "localize":
+                assert folder.records_dir == "r"
+    with pytest.raises(ValueError, match="learned from records.*Received: .*a run of localize"):
+        _ = folder.records_dir
+
+
 def test_a_folder_in_use_is_refused(folder):
     with folder.locked():
         with pytest.raises(RuntimeError, match="one run at a time"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import pytest
 from absl import flags
 
 from input_pipelines.settings import VideoSettings
-from launchers import demo, evaluate, export, inspect, measure, prepare, probe, report
+from launchers import demo, evaluate, export, inspect, localizing, measure, prepare, probe, report
+from launchers.extracting import ExtractSettings
+from launchers.localizing import LocalizeSettings
 from launchers.pretraining import PretrainSettings
 from launchers.settings import (
     LauncherSettings,
@@ -103,19 +106,33 @@ def test_help_lists_the_flags_of_a_launcher():
         assert f"--{field.name}: {field.metadata['help']}" in " ".join(done.stdout.split())
 
 
+PREPARED = (prepare.PrepareSettings, "--manifest=m")
+TRAINED = (TrainSettings, "--records_dir=r")
+PRETRAINED = (PretrainSettings, "--records_dir=r")
+LOCALIZED = (LocalizeSettings, "--features_dir=f")
+EXTRACTED = (ExtractSettings, "--records_dir=r", "--audio_encoder=a", "--visual_encoder=v")
+
+
+def programs(preset):
+    """What a preset is for: settings and the arguments they need besides it."""
+    model = re.search(r"^--model=(.*)$", preset.read_text(), re.MULTILINE)
+    if model is not None:
+        return [LOCALIZED] if model[1] in localizing.MODELS else [PREPARED, PRETRAINED]
+    return [PREPARED, EXTRACTED if "--segments=" in preset.read_text() else TRAINED]
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.flags")), ids=lambda path: path.stem)
-def test_presets_serve_prepare_and_training(preset):
-    prepared = parse(
-        prepare.PrepareSettings, f"--flagfile={preset}", "--manifest=m", "--output_dir=o"
-    )
-    settings = PretrainSettings if "--model=" in preset.read_text() else TrainSettings
-    trained = parse(settings, f"--flagfile={preset}", "--records_dir=r", "--output_dir=o")
+def test_presets_serve_their_programs(preset):
+    parsed = [
+        parse(settings, f"--flagfile={preset}", *arguments, "--output_dir=o")
+        for settings, *arguments in programs(preset)
+    ]
     named = {
         line.lstrip("-").split("=")[0].removeprefix("no")
         for line in preset.read_text().splitlines()
         if line.startswith("--") and not line.startswith("--undefok")
     }
-    known = {f.name for s in (prepared, trained) for f in dataclasses.fields(s)}
+    known = {f.name for s in parsed for f in dataclasses.fields(s)}
     assert named <= known
     ignored = preset.read_text().split("--undefok=")[1].split("\n")[0].split(",")
     assert {name.removeprefix("no") for name in ignored} == named
@@ -188,7 +205,7 @@ def test_shifts_of_pairs(shift_s):
 
 @pytest.mark.parametrize(
     "preset",
-    [path for path in sorted(PRESETS.glob("*.flags")) if "--model=" in path.read_text()],
+    [path for path in sorted(PRESETS.glob("*.flags")) if PRETRAINED in programs(path)],
     ids=lambda path: path.stem,
 )
 def test_presets_of_pairs_prepare_what_their_network_takes(preset):

@@ -1,5 +1,7 @@
 """Encoders against an independent NumPy version of the reference network."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -203,3 +205,29 @@ def test_every_normalization_is_synchronized_or_none(make):
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "expected"),
+    [
+        (encoders.resnet18, (2, 64, 96, 3), (2, 3, 32)),
+        (encoders.resnet18, (64, 96, 1), (2, 3, 32)),
+        (encoders.small_cnn, (2, 16, 24, 3), (8, 12, 6)),
+        (functools.partial(encoders.small_cnn, frames="average"), (2, 16, 24, 3), (8, 12, 6)),
+    ],
+)
+def test_maps_are_those_that_an_encoder_pools(build, shape, expected):
+    sizes = {"width": 4} if build is encoders.resnet18 else {"channels": (4, 6)}
+    encoder = build(shape, **sizes)
+    inputs = tf.random.stateless_normal([3, *shape], [1, 2], alg="philox")
+    maps = encoders.map_model(encoder)(inputs)
+    assert maps.shape == (3, *expected)
+    np.testing.assert_allclose(tf.reduce_mean(maps, [1, 2]), encoder(inputs), atol=1e-5)
+
+
+def test_encoders_whose_output_is_a_map_need_no_pooling_and_others_do():
+    encoder = keras.Sequential([keras.layers.Conv2D(2, 3, input_shape=(8, 8, 3))])
+    assert encoders.map_model(encoder) is encoder
+    flat = keras.Sequential([keras.layers.Flatten(input_shape=(8, 8, 3))], name="flat")
+    with pytest.raises(ValueError, match=r"Received: flat, .* \(None, 192\)"):
+        encoders.map_model(flat)

@@ -170,6 +170,18 @@ def test_ave(mark, tmp_path):
     )
     assert listing.class_names == ("Church bell", "Male speech, man speaking", "Bark", "Cat")
     assert [(clip.start_s, clip.end_s) for clip in listing.clips] == [(None, None)] * 4
+    # The event is that of the clip's own line, of several of one video.
+    assert [(clip.event_start_s, clip.event_end_s) for clip in listing.clips] == [
+        (6.0, 8.0), (0.0, 10.0), (5.0, 10.0), (0.0, 4.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("times", ["3&3", "4&3", "0.5&3", "-1&3", "start&3"])
+def test_ave_times_that_are_no_event(times, tmp_path):
+    line = f"Bark&-hChcJAh5N0&good&{times}\n"
+    _ave(tmp_path, line, CHURCH, SPEECH, CHURCH + SPEECH + line)
+    with pytest.raises(ValueError, match=f"later EndTime.* Received: '{line.strip()}' in Annot"):
+        ave.list_clips(tmp_path)
 
 
 def test_ave_annotations_without_a_header_and_equal_lines(tmp_path):
