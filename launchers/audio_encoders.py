@@ -14,4 +14,4 @@ def sound_settings(folder: RunFolder) -> ClipSettings:
 
 def load(folder: RunFolder, settings: ClipSettings) -> keras.Model:
     """Returns the best model's encoder of sound; see `run_encoders.load`."""
-    return run_encoders.load(folder, settings)
+    return run_encoders.load(folder, settings, "audio")

@@ -21,7 +21,7 @@ def input_settings(folder: RunFolder, modality: str) -> ClipSettings:
 
     Raises:
       FileNotFoundError: where there is no run, or its records are gone.
-      ValueError: where the run has not learned from that modality.
+      ValueError: where the run has not learned from records, or from that modality of them.
     """
     index = read_index(folder.records_dir)
     modalities = index.settings.modalities
@@ -33,18 +33,18 @@ def input_settings(folder: RunFolder, modality: str) -> ClipSettings:
     return dataclasses.replace(index.input_settings, modalities=(modality,))
 
 
-def load(folder: RunFolder, settings: ClipSettings) -> keras.Model:
+def load(folder: RunFolder, settings: ClipSettings, modality: str) -> keras.Model:
     """Returns the best model's encoder of one modality.
 
     Args:
       folder: Of the run.
       settings: What `input_settings` gives.
+      modality: "audio", "visual" or "flow".
 
     Raises:
       FileNotFoundError: where no epoch has finished yet.
       ValueError: where the encoder does not take what these settings make of its modality.
     """
-    (modality,) = settings.modalities
     encoder = folder.load_best().encoders.get(modality)
     if encoder is None:
         raise ValueError(

@@ -102,7 +102,7 @@ def _of_run(folder: RunFolder, modality: str, sample_rate_hz: int) -> SegmentEnc
             f"--sample_rate_hz={rate}. Received: {folder.path} of {rate} Hz, records of "
             f"{sample_rate_hz} Hz."
         )
-    encoder = run_encoders.load(folder, front_end)
+    encoder = run_encoders.load(folder, front_end, modality)
     about = {"run": str(folder.path), "sha256": _sha256(folder.best_model)}
     return _encoder(encoder, front_end, modality, about)
 

@@ -28,8 +28,8 @@ Annotations.txt.
 
 A clip whose video is not there is listed as missing.
 
-Presets: launchers/presets/ave.flags, to classify whole clips (257 x 1004,
-three frames), and launchers/presets/ave_segments.flags, for launchers.extract
+Preset: launchers/presets/ave.flags, to classify whole clips (257 x 1004,
+three frames); launchers/presets/ave_segments.flags, for launchers.extract
 (log-mel sound and four frames of each second).
 """
 

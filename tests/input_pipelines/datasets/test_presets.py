@@ -7,6 +7,7 @@ import pytest
 
 import launchers
 from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
+from launchers.extracting import ExtractSettings
 from launchers.prepare import PrepareSettings
 from launchers.settings import from_flagfile
 from launchers.training import TrainSettings
@@ -127,9 +128,20 @@ def _prepare_settings(name):
 
 
 def test_every_preset_of_a_known_dataset_is_here():
-    # The others are this project's own, or of pairs.
+    # The others are this project's own, of pairs, or of segments.
     names = {path.stem for path in PRESETS.glob("*.flags") if "--model=" not in path.read_text()}
-    assert names - {"grid_digits", "synthetic"} == SHAPES.keys() == SETTINGS.keys()
+    others = {"ave_segments", "grid_digits", "synthetic"}
+    assert names - others == SHAPES.keys() == SETTINGS.keys()
+
+
+def test_ave_in_segments_is_for_prepare_and_for_extract():
+    path = PRESETS / "ave_segments.flags"
+    preparing = from_flagfile(PrepareSettings, path, manifest="m", output_dir="o")
+    shapes = {"audio": (64, 96, 1), "visual": (4, 224, 224, 3)}
+    assert preparing.clip_settings().shapes == shapes
+    values = {"records_dir": "r", "audio_encoder": "a", "visual_encoder": "v", "output_dir": "o"}
+    extracting = from_flagfile(ExtractSettings, path, **values)
+    assert (extracting.segments, extracting.segment_s) == (10, 1.0)
 
 
 def _flags(name):
