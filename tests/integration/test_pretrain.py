@@ -55,7 +55,7 @@ def settings(records_dir, output_dir, model, **overrides):
     return PretrainSettings(str(records_dir), str(output_dir), model=model, **arguments | overrides)
 
 
-@pytest.mark.parametrize("model", ["l3net", "avsa", "avca"])
+@pytest.mark.parametrize("model", ["l3net", pytest.param("avsa", marks=pytest.mark.slow), "avca"])
 def test_every_network_learns_from_records(records, tmp_path, model):
     metrics = pretrain.run(settings(records(model), tmp_path / "run", model))
     folder = RunFolder(tmp_path / "run")
