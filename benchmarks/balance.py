@@ -2,12 +2,12 @@ r"""Does balancing help? Every method over several paired seeds, as a table and 
 
 The built-in dataset, new clips and a new run for every seed:
 
-  python benchmarks/balance.py --preset=launchers/presets/synthetic.flags \
+  python -m benchmarks.balance --preset=launchers/presets/synthetic.flags \
       --output_dir=runs/balance_synthetic --seeds=0,1,2,3,4
 
 Your own clips, the same records for every seed, and white noise in the test sound:
 
-  python benchmarks/balance.py --preset=launchers/presets/grid_digits.flags \
+  python -m benchmarks.balance --preset=launchers/presets/grid_digits.flags \
       --manifest=$GRID_DIGITS/manifest.csv --output_dir=runs/balance_grid --seeds=0,1,2 \
       --audio_noise_snr_db=20,5,0,-5,-10
 

@@ -1,6 +1,6 @@
 r"""How fast clips are prepared and read, stage by stage.
 
-  python benchmarks/input_pipeline.py --output_dir=runs/bench_input
+  python -m benchmarks.input_pipeline --output_dir=runs/bench_input
 
 Three tables, each of figures from one run, medians and ranges over interleaved repeats:
 

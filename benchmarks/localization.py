@@ -2,12 +2,12 @@ r"""Does balancing help event localisation? Plain and OGM-GE over paired seeds, 
 
 The built-in feature sequences, new ones for every seed, with the small networks:
 
-  python benchmarks/localization.py --models=agva,dmrn,psp --supervisions=full,weak \
+  python -m benchmarks.localization --models=agva,dmrn,psp --supervisions=full,weak \
       --output_dir=runs/localization
 
 Features of your own, the same for every seed, by presets of your own:
 
-  python benchmarks/localization.py --models=agva,psp --preset_prefix=grid --seeds=0,1,2 \
+  python -m benchmarks.localization --models=agva,psp --preset_prefix=grid --seeds=0,1,2 \
       --features_dir=features/grid --output_dir=runs/localization_grid
 
 The preset of a network is launchers/presets/<prefix>_<model>.flags. Finished runs are kept: the

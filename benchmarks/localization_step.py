@@ -1,6 +1,6 @@
 r"""What a training step of event localisation costs, and whether features are read as fast.
 
-  python benchmarks/localization_step.py --output_dir=runs/bench_localization_step
+  python -m benchmarks.localization_step --output_dir=runs/bench_localization_step
 
 Full-size AGVA and PSP, on batches of 64 videos of AVE's sizes (ten segments of 128 numbers and of
 maps of 7 x 7 x 512), in milliseconds a video: a step of plain Keras and one with OGM-GE, on a batch

@@ -3,11 +3,11 @@ r"""Does balancing help representation learning? Plain and OGM-GE over paired se
 The built-in pairs, the same clips for every seed: how well each small network tells them apart, and
 in what time.
 
-  python benchmarks/pretraining.py --models=l3net,avsa,avca --output_dir=runs/pretraining
+  python -m benchmarks.pretraining --models=l3net,avsa,avca --output_dir=runs/pretraining
 
 Your own videos, whole, and what the audio encoders then know of other sounds:
 
-  python benchmarks/pretraining.py --models=l3net,avsa --preset_prefix=grid \
+  python -m benchmarks.pretraining --models=l3net,avsa --preset_prefix=grid \
       --manifest=$GRID_DIGITS/manifest.csv --output_dir=runs/pretraining_grid --esc50_dir=$ESC10
 
 The preset of a network is launchers/presets/<prefix>_<model>.flags. Finished runs are kept: the

@@ -1,6 +1,6 @@
 r"""What more devices cost: the same global batch on 1, 2, 4 and 8 replicas, and what to expect.
 
-  python benchmarks/scaling.py --output_dir=runs/bench_scaling
+  python -m benchmarks.scaling --output_dir=runs/bench_scaling
 
 The replicas are logical devices of this machine's CPU, each number of them in a process of its own:
 they share the cores, so a step cannot get faster, and what it gets slower is the price of dividing

@@ -1,6 +1,6 @@
 r"""What balancing costs a training step: plain Keras, OGM and OGM-GE side by side.
 
-  python benchmarks/train_step.py --output_dir=runs/bench_train_step
+  python -m benchmarks.train_step --output_dir=runs/bench_train_step
 
 A pair of ResNet-18 at CREMA-D's setting (spectrograms of 257 x 188 and one frame of 224 x 224)
 takes one step of each method in turn, so that what else the machine does meets all of them. Also
