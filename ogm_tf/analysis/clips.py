@@ -1,7 +1,7 @@
 """Example clips: frames, flow, sound, spectrogram and answers, ready for the page's template."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def keep(views: Iterable[dict[str, Any]], num_clips: int, max_bytes: int) -> lis
     """Returns the first views whose pictures and sounds fit, with a warning where not all do."""
     kept, num_bytes = [], 0
     for view in views:
-        num_bytes += _num_bytes(view)
+        num_bytes += embedding.num_bytes_of(view)
         if num_bytes > max_bytes:
             logging.warning("The report shows %s of %s clips, to stay small.", len(kept), num_clips)
             break
@@ -113,14 +113,6 @@ def clip_view(
 
 def _pictures(frames: Sequence[np.ndarray]) -> list[str]:
     return [embedding.picture_to_data_uri(frames[place]) for place in shown_frames(len(frames))]
-
-
-def _num_bytes(value: Any) -> int:
-    """Returns the length of all data URIs in dictionaries, lists and tuples."""
-    if isinstance(value, str):
-        return len(value) if value.startswith("data:") else 0
-    parts = value.values() if isinstance(value, Mapping) else value
-    return sum(map(_num_bytes, parts)) if isinstance(parts, Iterable) else 0
 
 
 def _answer(said: tuple[str, float] | None, label: str) -> dict[str, Any] | None:

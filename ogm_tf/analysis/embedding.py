@@ -4,7 +4,8 @@ import base64
 import io
 import re
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -88,6 +89,14 @@ def waveform_to_data_uri(waveform: np.ndarray, sample_rate_hz: int) -> str:
         file.setframerate(int(sample_rate_hz))
         file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
     return _data_uri("audio/wav", buffer.getvalue())
+
+
+def num_bytes_of(value: Any) -> int:
+    """Returns the length of all data URIs in dictionaries, lists and tuples."""
+    if isinstance(value, str):
+        return len(value) if value.startswith("data:") else 0
+    parts = value.values() if isinstance(value, Mapping) else value
+    return sum(map(num_bytes_of, parts)) if isinstance(parts, Iterable) else 0
 
 
 def _data_uri(media_type: str, data: bytes) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ogm_tf.analysis import run_page
 from ogm_tf.analysis.clips import clip_views
 from ogm_tf.analysis.headlines import BRANCHES
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.summaries import ClipExample, RunSummary
 from ogm_tf.analysis.tables import Table
 
@@ -27,6 +28,7 @@ def write_report(
     class_names: Sequence[str],
     title: str = "Balanced audio-visual learning",
     tables: Sequence[Table] = (),
+    sections: Sequence[Section] = (),
 ) -> pathlib.Path:
     """Writes `index.html`, which needs nothing else, and `comparison.csv`.
 
@@ -39,6 +41,7 @@ def write_report(
       class_names: Of all classes.
       title: Of the page.
       tables: To follow the comparison.
+      sections: To follow the curves.
 
     Returns:
       Path of `index.html`. Both files appear whole or not at all.
@@ -62,5 +65,6 @@ def write_report(
         lambda max_bytes: clip_views(examples, run_names, modalities, max_bytes),
         len(examples),
         tables,
+        sections,
         title=title,
     )

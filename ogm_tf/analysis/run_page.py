@@ -13,8 +13,9 @@ import numpy as np
 from absl import logging
 
 from ogm_tf.analysis import figures, pages, summaries
-from ogm_tf.analysis.embedding import themed
+from ogm_tf.analysis.embedding import num_bytes_of, themed
 from ogm_tf.analysis.headlines import Terms, headlines
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.summaries import RunSummary
 from ogm_tf.analysis.tables import Table
 
@@ -33,6 +34,7 @@ def write_page(
     clips_within: Callable[[int], list[dict[str, Any]]],
     num_clips: int,
     tables: Sequence[Table] = (),
+    sections: Sequence[Section] = (),
     **values: Any,
 ) -> pathlib.Path:
     """Writes `index.html`, which needs nothing else, and `comparison.csv`.
@@ -47,6 +49,7 @@ def write_page(
       clips_within: Returns what the template shows of each clip, in at most so many bytes.
       num_clips: Clips there are.
       tables: More tables, to follow the comparison.
+      sections: More parts, to follow the curves. They are shown whole, whatever their size.
       **values: What else the template shows.
 
     Returns:
@@ -54,6 +57,7 @@ def write_page(
     """
     shared_figures = _shared_figures(runs)
     num_bytes = sum(len(image) for _, images, _ in shared_figures for image in images)
+    num_bytes += num_bytes_of([section.values for section in sections])
     run_figures = []
     for run in runs:
         drawn = _run_figures(run, runs, modalities, len(class_names), terms)
@@ -72,6 +76,7 @@ def write_page(
         class_names=class_names,
         table=_table(runs, modalities, terms),
         tables=tables,
+        sections=sections,
         run_figures=run_figures,
         num_runs_left_out=len(runs) - len(run_figures),
         shared_figures=shared_figures,

@@ -77,10 +77,17 @@ def test_page_needs_no_other_file_and_no_network(written):
     for tag, attributes in Page(page).elements:
         assert tag not in ("script", "iframe", "object"), tag
         for name in ("src", "srcset", "href"):
-            assert attributes.get(name, "data:").startswith("data:"), attributes
+            assert attributes.get(name, "#").startswith(("data:", "#")), attributes
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1]
     assert "url(" not in style and "@import" not in style
     assert "http" not in re.sub(r"base64,[^\"]+", "", page)
+
+
+def test_contents_lead_to_every_part(written):
+    elements = Page(written[1]).elements
+    links = [own["href"] for tag, own in elements if tag == "a"]
+    assert links and len(set(links)) == len(links)
+    assert links == [f"#{own['id']}" for tag, own in elements if tag == "h2"]
 
 
 def test_page_says_the_numbers(written):
