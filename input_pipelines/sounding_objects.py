@@ -1,12 +1,13 @@
 """Sounding objects: the pictures and sounds of the built-in dataset."""
 
-import colorsys
 import dataclasses
 import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
+
+from input_pipelines.mixtures import draw_mixture
 
 # The object's brightness above the ground, root mean square over the channels, of 255 levels.
 OBJECT_CONTRAST = 80.0
@@ -15,12 +16,8 @@ _NUM_LINES = 4
 _NUM_WAVES = 6
 _NUM_PARTIALS = 8
 _SLOTS_PER_SECOND = 8
-_NUM_TONES = 6
-_NUM_PACES = 5
-# Width of a stripe of the ground at pace 0, as a share of the frame, and how it stands out, as a
-# share of the object's contrast.
-_LARGEST_STRIPE = 0.4
-_STRIPE_CONTRAST = 0.35
+_NUM_TINTS = 6
+_NUM_HAZES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,15 +133,14 @@ class Shared(NamedTuple):
     Args:
       events_s: Start and end of the moments in which it is seen and heard, `[E, 2]`, in seconds;
         None: always.
-      tone: From 0 to 1, the height of its pitch and the hue of its colour; None: neither tells of
-        the other.
-      pace: From 0 to 1, how fast its sound pulses and how close the stripes of the ground are;
-        None: it does not pulse, and there are none.
+      tint: From 0 to 1, how red instead of blue it is, and how much of its sound hums instead of
+        ticking; None: neither tells of the other.
+      haze: From 0 to 1, how green the ground is and how loud it hisses; None as for the tint.
     """
 
     events_s: np.ndarray | None = None
-    tone: float | None = None
-    pace: float | None = None
+    tint: float | None = None
+    haze: float | None = None
 
     def present(self, times_s: np.ndarray) -> np.ndarray:
         """Returns whether the object is there at each time, bool of the times' shape."""
@@ -166,16 +162,17 @@ def draw_shared(
       rng: Source of all draws.
       duration_s: Of the clip, seconds.
       events: Whether the object comes and goes: there for 0.3 to 0.8 s, away for 0.4 to 1.2 s.
-      traits: Whether its colour tells its pitch, one of six, and the ground its pace, one of five.
+      traits: Whether its colour tells its timbre, one of six, and the ground's hue the
+        hiss, one of five.
     """
     count = int(duration_s / 0.7) + 3
     gaps, lengths = rng.uniform(0.4, 1.2, count), rng.uniform(0.3, 0.8, count)
     starts = np.cumsum(gaps + lengths) - lengths - rng.uniform(0, 1.2)
-    tone = rng.integers(_NUM_TONES) / (_NUM_TONES - 1)
-    pace = rng.integers(_NUM_PACES) / (_NUM_PACES - 1)
+    tint = rng.integers(_NUM_TINTS) / (_NUM_TINTS - 1)
+    haze = rng.integers(_NUM_HAZES) / (_NUM_HAZES - 1)
     return Shared(
         np.stack([starts, starts + lengths], axis=1) if events else None,
-        *((float(tone), float(pace)) if traits else ()),
+        *((float(tint), float(haze)) if traits else ()),
     )
 
 
@@ -207,12 +204,6 @@ def draw_picture(
     x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
     base = rng.uniform(70, 130, 3)
     ground = _draw_ground(x, y, rng)
-    stripes = 0.0
-    if shared.pace is not None:
-        direction, phase = rng.uniform(0, 2 * math.pi, 2)
-        along = math.cos(direction) * x + math.sin(direction) * y
-        cycles = along * 5**shared.pace / (_LARGEST_STRIPE * size)
-        stripes = _STRIPE_CONTRAST * np.cos(2 * math.pi * cycles + phase)[..., np.newaxis]
     # Distractors are irregular quadrangles, brighter or darker than the ground.
     distractors = []
     for _ in range(_NUM_DISTRACTORS):
@@ -222,10 +213,10 @@ def draw_picture(
         distractors.append((body, sides, rng.choice([-1.0, 1.0]) * body.colour))
     # As far to the left as to the right: a mirrored clip keeps its class.
     thing = _Body.draw(rng, size, math.pi / 12)
-    if shared.tone is not None:
-        # Not the whole circle of hues, whose ends are alike.
-        colour = np.array(colorsys.hsv_to_rgb(0.75 * shared.tone, 0.9, 1.0))
-        thing = dataclasses.replace(thing, colour=colour / np.sqrt(np.mean(colour**2)))
+    if shared.tint is not None:
+        base = np.array([70, 30 + 190 * shared.haze, 70]) + rng.uniform(-10, 10)
+        colour = np.array([shared.tint, 0.35, 1 - shared.tint]) * rng.uniform(200, 250)
+        thing = dataclasses.replace(thing, colour=(colour - base) / OBJECT_CONTRAST)
     present = shared.present(np.arange(num_frames) / frame_rate)
 
     frames = np.empty((num_frames, size, size, 3), np.uint8)
@@ -236,7 +227,7 @@ def draw_picture(
             u, v = body.local(x, y, time_s)
             distance = functools.reduce(np.maximum, (c * u + s * v - o for c, s, o in sides))
             behind += body.coverage(distance) * colour
-        behind = clutter * behind + stripes
+        behind *= clutter
         covered = thing.coverage(_inside(label, *thing.local(x, y, time_s))) * present[number]
         picture = base + OBJECT_CONTRAST * (behind + covered * (thing.colour - behind))
         frame[:] = np.clip(np.rint(picture), 0, 255)
@@ -260,34 +251,25 @@ def draw_sound(
       num_samples: Length in samples.
       sample_rate_hz: Samples per second, >= 8,000.
       signal_to_noise_db: Power of the sound over that of the noise in dB.
-      shared: What the object's picture tells of it, too; its pace, 2.5 to 12.5 pulses a second, or
-        its events take the place of the rhythm.
+      shared: What the object's picture tells of it, too; its events take the place of the rhythm,
+        and tint and haze that of the class's own sound.
 
     Returns:
       Waveform float32 `[num_samples]`, its peak from 0.2 to 0.9.
     """
-    sound = _SOUNDS[label]
     rate = sample_rate_hz
     time_s = np.arange(num_samples) / rate
-    # Two octaves; the highest partial stays below half of the lowest sample rate.
-    height = rng.uniform()
-    pitch_hz = 120 * 2 ** (2 * (height if shared.tone is None else shared.tone))
-    vibrato = rng.uniform(0, 0.01) * np.sin(2 * math.pi * rng.uniform(3, 6) * time_s)
-    cycles = pitch_hz * np.cumsum(1 + vibrato) / rate
-    phases = rng.uniform(0, 1, _NUM_PARTIALS)
-    amplitudes = np.exp(0.2 * rng.normal(size=_NUM_PARTIALS))
-    tone = np.zeros(num_samples)
-    for partial in sound.partials:
-        wave = np.sin(2 * math.pi * (partial * cycles + phases[partial - 1]))
-        tone += amplitudes[partial - 1] * wave
-    # The rhythm begins anywhere and its edges last 10 ms, or they would click.
-    pattern = np.array([float(slot) for slot in sound.rhythm])
-    start_s = rng.uniform(0, 1)
-    slots = ((time_s + start_s) * _SLOTS_PER_SECOND).astype(int) % len(pattern)
-    gate = pattern[slots] if shared.events_s is None else shared.present(time_s).astype(float)
-    if shared.pace is not None:
-        pulses = (time_s + start_s) * 2.5 * 5**shared.pace % 1 < 0.5
-        gate = pulses * shared.present(time_s).astype(float)
+    if shared.tint is None:
+        tone = _draw_chord(_SOUNDS[label].partials, rng, time_s, rate)
+        # The rhythm begins anywhere and its edges last 10 ms, or they would click.
+        pattern = np.array([float(slot) for slot in _SOUNDS[label].rhythm])
+        slots = ((time_s + rng.uniform(0, 1)) * _SLOTS_PER_SECOND).astype(int) % len(pattern)
+        gate = pattern[slots]
+    else:
+        tone = draw_mixture(shared.tint, shared.haze, rng, num_samples, rate)
+        gate = np.ones(num_samples)
+    if shared.events_s is not None:
+        gate = shared.present(time_s).astype(float)
     ramp = rate // 100
     tone *= np.convolve(gate, np.ones(ramp) / ramp, "same")
 
@@ -297,3 +279,20 @@ def draw_sound(
     noise *= np.sqrt(np.mean(tone**2) / np.mean(noise**2)) * 10 ** (-signal_to_noise_db / 20)
     peak = rng.uniform(0.2, 0.9)
     return (peak * (tone + noise) / np.abs(tone + noise).max()).astype(np.float32)
+
+
+def _draw_chord(
+    partials: tuple[int, ...], rng: np.random.Generator, time_s: np.ndarray, rate: int
+) -> np.ndarray:
+    """Returns a class's partials over a pitch of any height, `[S]`."""
+    # Two octaves; the highest partial stays below half of the lowest sample rate.
+    pitch_hz = 120 * 2 ** (2 * rng.uniform())
+    vibrato = rng.uniform(0, 0.01) * np.sin(2 * math.pi * rng.uniform(3, 6) * time_s)
+    cycles = pitch_hz * np.cumsum(1 + vibrato) / rate
+    phases = rng.uniform(0, 1, _NUM_PARTIALS)
+    amplitudes = np.exp(0.2 * rng.normal(size=_NUM_PARTIALS))
+    tone = np.zeros(len(time_s))
+    for partial in partials:
+        wave = np.sin(2 * math.pi * (partial * cycles + phases[partial - 1]))
+        tone += amplitudes[partial - 1] * wave
+    return tone

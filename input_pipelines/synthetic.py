@@ -28,7 +28,7 @@ from input_pipelines.workers import without_main_module
 # At audio difficulty 0 and 1.
 SIGNAL_TO_NOISE_DB = (20.0, -10.0)
 
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
 _MANIFEST = "manifest.csv"
 _SETTINGS = "settings.json"
 
@@ -53,9 +53,9 @@ class SyntheticSettings:
         the object's own contrast.
       events: Whether the object comes and goes, seen and heard in the same moments: what a network
         that tells synchronous from shifted sound learns from.
-      traits: Whether the object's colour tells the pitch of its sound, and the ground's stripes how
-        fast it pulses: what, besides the class, a network that tells one clip's sound from
-        another's learns from.
+      traits: Whether the object's colour tells how much it hums and how much it ticks, and the
+        ground's how loud it hisses: what a network that tells one clip's sound from another's
+        learns from.
       seed: Of all draws, >= 0.
 
     Raises:
