@@ -7,7 +7,7 @@ VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.set-up
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-slow demo lock clean
+.PHONY: help setup lint test test-slow demo docs lock clean
 
 help:  ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ test-slow: setup  ## Runs the tests marked slow.
 demo: export TF_CPP_MIN_LOG_LEVEL = 3
 demo: setup  ## Runs the main job on the built-in dataset; the result is in runs/demo.
 	$(VENV_PYTHON) -m launchers.demo --output_dir=runs/demo
+
+docs: export TF_CPP_MIN_LOG_LEVEL = 3
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: setup  ## Builds the documentation's site into build/site.
+	$(VENV_PYTHON) -m mkdocs build --quiet
+	@echo "build/site/index.html"
 
 lock:  ## Renews requirements.lock from requirements.txt and the dev extra.
 	@command -v $(UV) >/dev/null || { echo "Locking needs uv: install it or name it, as in" \

@@ -1,0 +1,57 @@
+"""Fills the page of the launchers with every flag, from the settings that flags are made of."""
+
+import dataclasses
+import html
+import inspect
+
+from launchers import catalogue
+
+_MARK = "<!-- launchers -->"
+
+
+def on_page_markdown(markdown: str, page, config, files) -> str:
+    """Returns a page's text with the launchers in place of the mark; a hook of MkDocs."""
+    return markdown.replace(_MARK, launchers()) if _MARK in markdown else markdown
+
+
+def launchers() -> str:
+    """Returns a section a launcher: what it does, and a table of its flags."""
+    return "\n\n".join(_launcher(name) for name in catalogue.names())
+
+
+def _launcher(name: str) -> str:
+    module = catalogue.module(name)
+    rows = ["| flag | default | |", "| --- | --- | --- |"]
+    for field in dataclasses.fields(catalogue.settings_class(name)):
+        is_required = field.default is dataclasses.MISSING
+        default = "**required**" if is_required else _default(field.default)
+        # A paragraph a dataset would break the table.
+        words = [field.metadata["help"].split("\n\n")[0]]
+        if field.metadata["choices"]:
+            words.append(f"One of: {', '.join(field.metadata['choices'])}.")
+        if field.metadata["rule"]:
+            words.append(f"{field.metadata['rule'][:1].upper()}{field.metadata['rule'][1:]}.")
+        help = html.escape(" ".join(words), quote=False).replace("|", "\\|").replace("\n", " ")
+        rows.append(f"| `--{field.name}` | {default} | {help} |")
+    return "\n".join([f"## {name}", "", _with_code(inspect.getdoc(module)), "", *rows])
+
+
+def _with_code(docstring: str) -> str:
+    """Returns a docstring as Markdown: what is set in by two spaces is a command."""
+    lines, was_code = [], False
+    for line in [*docstring.splitlines(), ""]:
+        is_code = line.startswith("  ") or (was_code and not line)
+        if is_code != was_code:
+            lines.append("```bash" if is_code else "```\n")
+        lines.append(line.removeprefix("  "))
+        was_code = is_code
+    text = "\n".join([*lines, "```"] if was_code else lines)
+    return text
+
+
+def _default(value) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -1,0 +1,95 @@
+"""README and docs: what they tell to run runs, or, where it runs long, has flags that exist."""
+
+import ast
+import importlib
+import os
+import re
+
+import pytest
+from absl import flags
+
+from launchers import catalogue
+from launchers.settings import define_flags, from_flags
+from tests import documentation
+from tests.source_tree import ROOT
+
+BLOCKS = documentation.blocks()
+PROGRAMS = [
+    pytest.param(*program, id=f"{block} {program[1]}")
+    for block in BLOCKS
+    for program in documentation.programs(block)
+]
+# Of packages whose names a block may use: others are not ours to check.
+_OURS = ("ogm_tf", "input_pipelines", "launchers")
+
+
+def of_language(name, *, is_long):
+    return [
+        pytest.param(block, id=str(block))
+        for block in BLOCKS
+        if (block.language, block.is_long) == (name, is_long)
+    ]
+
+
+def test_there_are_blocks_of_every_kind():
+    assert len(PROGRAMS) > 40
+    assert of_language("python", is_long=False) and of_language("python", is_long=True)
+
+
+def test_shell_is_marked_as_long():
+    """None is run here: each makes records, trains, or needs something of the user's."""
+    assert [str(block) for block in BLOCKS if block.language == "bash" and not block.is_long] == []
+
+
+@pytest.mark.parametrize(("package", "name", "arguments"), PROGRAMS)
+def test_programs_take_the_flags(package, name, arguments, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    if "--" in arguments:
+        # The rest is not the launcher's own.
+        arguments = arguments[: arguments.index("--")]
+    arguments = [argument for argument in arguments if argument != "..."]
+    values = flags.FlagValues()
+    settings_class = catalogue.settings_class(name, package)
+    define_flags(settings_class, values)
+    if "--help" in arguments:
+        arguments = [argument for argument in arguments if argument != "--help"]
+        values.mark_as_parsed()
+        return
+    assert values(["program", *arguments])[1:] == [], "what is no flag"
+    from_flags(settings_class, values)
+
+
+@pytest.mark.parametrize("block", of_language("python", is_long=False))
+def test_python_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("block", of_language("python", is_long=True))
+def test_long_python_names_what_there_is(block):
+    for node in ast.walk(ast.parse(block.text)):
+        if isinstance(node, ast.Attribute) and (name := ast.unparse(node)).startswith(_OURS):
+            package, *attributes = name.split(".")
+            value = importlib.import_module(package)
+            for attribute in attributes:
+                value = getattr(value, attribute)
+
+
+def test_targets_of_make_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target
+        for block in BLOCKS
+        if block.language == "bash"
+        for target in re.findall(r"^make ([a-z-]+)", block.text, re.MULTILINE)
+    }
+    assert named and named <= targets
+
+
+def test_links_lead_somewhere():
+    broken = []
+    for page in documentation.pages():
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            if not link.startswith("http") and not os.path.exists(page.parent / link):
+                broken.append(f"{page.name}: {link}")
+    assert broken == []
