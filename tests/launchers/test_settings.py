@@ -10,7 +10,18 @@ import pytest
 from absl import flags
 
 from input_pipelines.settings import VideoSettings
-from launchers import demo, evaluate, export, inspect, localizing, measure, prepare, probe, report
+from launchers import (
+    demo,
+    evaluate,
+    export,
+    inspect,
+    localizing,
+    measure,
+    predict,
+    prepare,
+    probe,
+    report,
+)
 from launchers.extracting import ExtractSettings
 from launchers.localizing import LocalizeSettings
 from launchers.pretraining import PretrainSettings
@@ -33,6 +44,7 @@ ALL = [
     export.ExportSettings,
     inspect.InspectSettings,
     measure.MeasureSettings,
+    predict.PredictSettings,
     prepare.PrepareSettings,
     report.ReportSettings,
     PretrainSettings,
