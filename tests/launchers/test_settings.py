@@ -33,6 +33,7 @@ from launchers.settings import (
     positive,
     setting,
 )
+from launchers.sweeping import SweepSettings
 from launchers.training import TrainSettings
 from ogm_tf.representation import avca, avsa, l3_net
 
@@ -49,6 +50,7 @@ ALL = [
     report.ReportSettings,
     PretrainSettings,
     probe.ProbeSettings,
+    SweepSettings,
     TrainSettings,
 ]
 
