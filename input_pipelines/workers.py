@@ -5,12 +5,13 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import multiprocessing
+import operator
 import os
 import signal
 import sys
 import threading
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
 from absl import logging
@@ -46,14 +47,14 @@ def decode_clip(clip: Clip, settings: ClipSettings, limits: MediaLimits) -> Outc
 
 
 def decode_in_order(
-    clips: Sequence[Clip], settings: ClipSettings, limits: MediaLimits, num_workers: int
+    clips: Iterable[Clip], settings: ClipSettings, limits: MediaLimits, num_workers: int
 ) -> Iterator[Outcome]:
     """Decodes clips, a bounded number of them at a time.
 
     A clip whose decoder ends its process, or hangs, is left out, and the others go on.
 
     Args:
-      clips: What to decode.
+      clips: What to decode; taken when their turn comes.
       settings: How.
       limits: What no clip may exceed.
       num_workers: Processes; 0: none but this one, which a clip may then take along.
@@ -61,7 +62,7 @@ def decode_in_order(
     Yields:
       The outcome of every clip, in their order.
     """
-    num_workers = min(num_workers, len(clips))
+    num_workers = min(num_workers, operator.length_hint(clips, num_workers))
     if num_workers == 0:
         for clip in clips:
             yield decode_clip(clip, settings, limits)

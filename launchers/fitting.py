@@ -65,7 +65,7 @@ def run(
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     folder = RunFolder(pathlib.Path(settings.output_dir))
-    config = _config(settings)
+    config = run_config(settings)
     # Workers that do not see the same folder would not go on from the same step.
     done = CheckpointFiles(folder.checkpoints).newest(), folder.read_state().get("epoch")
     strategy = strategies.make_strategy(
@@ -93,8 +93,8 @@ def run(
         return folder.read_metrics()
 
 
-def _config(settings: FitSettings) -> dict[str, Any]:
-    """Returns the settings to compare when a run goes on."""
+def run_config(settings: FitSettings) -> dict[str, Any]:
+    """Returns the settings that a run's folder keeps, to compare when the run goes on."""
     # A folder may be moved, and may be named from anywhere.
     config = dataclasses.asdict(settings)
     del config["output_dir"]

@@ -111,10 +111,20 @@ class RunFolder:
         Raises:
           ValueError: where a setting differs; it is named.
         """
-        config = json.loads(json.dumps(config))
-        if not CheckpointFiles(self.checkpoints).positions():
+        if CheckpointFiles(self.checkpoints).positions():
+            self.check_config(config)
+        else:
             self._write_json(_CONFIG, config)
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Compares the settings, where there is a checkpoint, with those written.
+
+        Raises:
+          ValueError: where a setting differs; it is named.
+        """
+        if not CheckpointFiles(self.checkpoints).positions():
             return
+        config = json.loads(json.dumps(config))
         previous = self.read_config()
         changed = [
             f"{name} was {previous.get(name)!r} and is {config.get(name)!r}"

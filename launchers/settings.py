@@ -131,6 +131,24 @@ def from_flags(
     return settings_class(**values | overrides)
 
 
+def as_flags(settings: LauncherSettings) -> list[str]:
+    """Returns the arguments of a launcher that `from_flags` makes these settings of.
+
+    Fields at their default are left out.
+    """
+    arguments = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            arguments.append(f"--{field.name}" if value else f"--no{field.name}")
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            arguments.append(f"--{field.name}={text}")
+    return arguments
+
+
 def from_flagfile(
     settings_class: type[LauncherSettings], path: str | os.PathLike, **overrides: Any
 ) -> LauncherSettings:

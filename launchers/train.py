@@ -25,8 +25,7 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     Raises:
       SystemExit: with code 0 where SIGTERM or SIGINT asked to stop; the run is saved.
     """
-    index = read_index(settings.records_dir)
-    _check_modalities(settings, index)
+    index = check(settings)
     return fitting.run(
         settings,
         index.splits,
@@ -35,15 +34,28 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     )
 
 
-def _read(
-    settings: TrainSettings, index: Index, rows: dataset.Rows, start: Position
-) -> fitting.Data:
+def check(settings: TrainSettings) -> Index:
+    """Returns the index of the records a run reads, if they have what the run needs of them.
+
+    Raises:
+      FileNotFoundError: where there are no records.
+      ValueError: where they have too few clips or not the modalities.
+    """
+    index = read_index(settings.records_dir)
+    _check_modalities(settings, index)
     steps = dataset.steps_per_epoch(index, settings.batch_size)
     if settings.accumulate_steps > steps:
         raise ValueError(
             f"--accumulate_steps must be at most the {steps} batches of an epoch. "
             f"Received: accumulate_steps={settings.accumulate_steps}."
         )
+    return index
+
+
+def _read(
+    settings: TrainSettings, index: Index, rows: dataset.Rows, start: Position
+) -> fitting.Data:
+    steps = dataset.steps_per_epoch(index, settings.batch_size)
     common = {
         "rows": rows,
         "audio_noise_snr_db": settings.audio_noise_snr_db,

@@ -10,7 +10,18 @@ import pytest
 from absl import flags
 
 from input_pipelines.settings import VideoSettings
-from launchers import demo, evaluate, export, inspect, localizing, measure, prepare, probe, report
+from launchers import (
+    demo,
+    evaluate,
+    export,
+    inspect,
+    localizing,
+    measure,
+    predict,
+    prepare,
+    probe,
+    report,
+)
 from launchers.extracting import ExtractSettings
 from launchers.localizing import LocalizeSettings
 from launchers.pretraining import PretrainSettings
@@ -22,6 +33,7 @@ from launchers.settings import (
     positive,
     setting,
 )
+from launchers.sweeping import SweepSettings
 from launchers.training import TrainSettings
 from ogm_tf.representation import avca, avsa, l3_net
 
@@ -33,10 +45,12 @@ ALL = [
     export.ExportSettings,
     inspect.InspectSettings,
     measure.MeasureSettings,
+    predict.PredictSettings,
     prepare.PrepareSettings,
     report.ReportSettings,
     PretrainSettings,
     probe.ProbeSettings,
+    SweepSettings,
     TrainSettings,
 ]
 

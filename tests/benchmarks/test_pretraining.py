@@ -1,10 +1,4 @@
-from benchmarks import paired, pretraining
-
-
-def test_spreads_and_intervals_by_hand():
-    """Mean 2 and deviation 1 of three values; half of the interval is 4.303 / sqrt(3)."""
-    assert paired.spread([1.0, 2.0, 3.0]) == "2.000 ± 1.000"
-    assert paired.difference([1.0, 2.0, 3.0]) == "+2.000 [-0.484, +4.484]"
+from benchmarks import pretraining
 
 
 def test_methods_are_paired_by_seed():
