@@ -1,6 +1,7 @@
 """Writes a trained run as a SavedModel that answers raw sound and pictures.
 
   python -m launchers.export --run_dir=runs/mine --output_dir=models/mine/1
+  python -m launchers.export --run_dir=runs/mine --output_dir=models/mine --next_version
 
 Of a run of `train` that is its network, which names classes; of a run of `pretrain`, or with
 --part=audio_encoder, the encoder of sound: `waveform` [B, samples] in [-1, 1] to `embedding`
@@ -34,12 +35,24 @@ class ExportSettings(LauncherSettings):
     """Settings of `export`."""
 
     run_dir: str = setting(dataclasses.MISSING, "Folder of a run.")
-    output_dir: str = setting(dataclasses.MISSING, "Folder for the SavedModel, not there yet.")
+    output_dir: str = setting(
+        dataclasses.MISSING,
+        "Folder for the SavedModel, not there yet. TensorFlow Serving wants a number as its name, "
+        "and serves the highest of the folder above.",
+    )
+    next_version: bool = setting(
+        False, "--output_dir is the folder above, and gets the number after its highest, or 1."
+    )
     part: str | None = setting(
         None,
         "What is exported; by default the network of a run of train, the audio encoder of a run of "
         "pretrain.",
         choices=PARTS,
+    )
+    tflite: bool = setting(
+        False,
+        "Write the network's signature of features for TensorFlow Lite, too, to "
+        f"{serving.TFLITE_FILE} in the SavedModel.",
     )
 
 
@@ -52,14 +65,35 @@ def run(settings: ExportSettings) -> None:
             "A run of `pretrain` knows no classes; what can be exported of it is "
             f"--part=audio_encoder. Received: part={part!r}, run_dir={settings.run_dir!r}."
         )
-    output_dir = pathlib.Path(settings.output_dir)
+    if settings.tflite and part != "network":
+        raise ValueError(f"--tflite is of --part=network alone. Received: part={part!r}.")
+    output_dir = _destination(settings)
     if part == "network":
-        _export_network(folder, output_dir)
+        _export_network(folder, output_dir, settings.tflite)
     else:
         _export_audio_encoder(folder, output_dir)
 
 
-def _export_network(folder: RunFolder, output_dir: pathlib.Path) -> None:
+def _destination(settings: ExportSettings) -> pathlib.Path:
+    """Returns the folder to write, which is not there yet."""
+    given = pathlib.Path(settings.output_dir)
+    if settings.next_version:
+        if (given / "saved_model.pb").exists():
+            raise FileExistsError(
+                "With --next_version, --output_dir must be the folder above the SavedModels. "
+                f"Received: output_dir={settings.output_dir!r}, a SavedModel."
+            )
+        versions = [int(child.name) for child in given.glob("*") if child.name.isdecimal()]
+        return given / str(max(versions, default=0) + 1)
+    if given.exists():
+        raise FileExistsError(
+            "--output_dir must not exist yet, or, with --next_version, be the folder above the "
+            f"SavedModels. Received: output_dir={settings.output_dir!r}."
+        )
+    return given
+
+
+def _export_network(folder: RunFolder, output_dir: pathlib.Path, tflite: bool) -> None:
     index = read_index(folder.records_dir)
     clip_settings = index.input_settings
     if set(clip_settings.modalities) != {"audio", "visual"}:
@@ -77,8 +111,14 @@ def _export_network(folder: RunFolder, output_dir: pathlib.Path) -> None:
             "visual": video.front_end(clip_settings),
         },
         class_names=index.class_names,
+        sample_rate_hz=clip_settings.audio.sample_rate_hz,
+        tflite=tflite,
     )
-    logging.info("Wrote %s.", output_dir)
+    logging.info(
+        "Wrote %s, for sound at %d Hz; docs/serving.md says how to ask it.",
+        output_dir,
+        clip_settings.audio.sample_rate_hz,
+    )
 
 
 def _export_audio_encoder(folder: RunFolder, output_dir: pathlib.Path) -> None:

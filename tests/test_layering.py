@@ -52,7 +52,7 @@ MAY_IMPORT = {
         "ogm_tf.model_checks",
         "ogm_tf.modulation",
     },
-    "ogm_tf.serving": {"ogm_tf.model", "ogm_tf.representation"},
+    "ogm_tf.serving": {"ogm_tf.model", "ogm_tf.model_checks", "ogm_tf.representation"},
     "ogm_tf.transfer": {"ogm_tf.model"},
     "ogm_tf.version": set(),
 }

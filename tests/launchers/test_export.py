@@ -1,5 +1,6 @@
 """What of a run becomes a SavedModel: its network, or its audio encoder."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -14,7 +15,7 @@ from launchers.export import ExportSettings, run
 from launchers.runs import RunFolder
 from ogm_tf.representation import l3_net
 from ogm_tf.representation.pooling import embedding_model
-from ogm_tf.serving import EMBEDDING_FILE
+from ogm_tf.serving import CLASS_NAMES_FILE, EMBEDDING_FILE, TFLITE_FILE
 from tests.input_pipelines import handmade_records
 from tests.input_pipelines.handmade_records import SETTINGS
 
@@ -100,18 +101,45 @@ def test_a_run_of_pairs_gives_its_audio_encoder(tmp_path):
             saved(waveform=tf.constant(meant))["embedding"],
             rtol=1e-5, atol=1e-5,
         )  # fmt: skip
-    with pytest.raises(FileExistsError, match="Received: path="):
+    with pytest.raises(FileExistsError, match="Received: output_dir="):
         run(ExportSettings(str(run_dir), str(output_dir)))
+    with pytest.raises(ValueError, match="--part=network alone. Received: part='audio_encoder'"):
+        run(ExportSettings(str(run_dir), str(tmp_path / "lite"), tflite=True))
 
 
 def test_of_a_run_of_classes_either_part(tmp_path):
-    run_dir = _train_run(tmp_path)
-    run(ExportSettings(str(run_dir), str(tmp_path / "network")))
-    saved = tf.saved_model.load(str(tmp_path / "network")).signatures["serving_default"]
-    assert {"probabilities", "label"} <= saved.structured_outputs.keys()
-    assert not (tmp_path / "network" / EMBEDDING_FILE).exists()
+    run_dir, output_dir = _train_run(tmp_path), tmp_path / "network"
+    run(ExportSettings(str(run_dir), str(output_dir), tflite=True))
+    signatures = tf.saved_model.load(str(output_dir)).signatures
+    assert {"probabilities", "label"} <= signatures["serving_default"].structured_outputs.keys()
+    assert (output_dir / CLASS_NAMES_FILE).read_text() == "a\nb\nc\n"
+    assert (output_dir / TFLITE_FILE).stat().st_size > 1000
+    assert not (output_dir / EMBEDDING_FILE).exists()
+    frame = tf.io.encode_jpeg(tf.zeros([8, 8, 3], tf.uint8))
+    refused = pytest.raises(tf.errors.InvalidArgumentError, match=r"8000 Hz.*\[44100\]")
+    for rate, outcome in (
+        (SETTINGS.audio.sample_rate_hz, contextlib.nullcontext()),
+        (44100, refused),
+    ):
+        wav = tf.audio.encode_wav(tf.zeros([100, 1]), rate)
+        with outcome:
+            signatures["encoded"](audio_wav=[wav], frames_jpeg=[[frame]])
     run(ExportSettings(str(run_dir), str(tmp_path / "encoder"), part="audio_encoder"))
     _check_embeddings(run_dir, tmp_path / "encoder", SETTINGS, 8)
+
+
+def test_versions_are_counted(tmp_path):
+    run_dir, models = _train_run(tmp_path), tmp_path / "models"
+    settings = ExportSettings(str(run_dir), str(models), next_version=True, part="audio_encoder")
+    run(settings)
+    (models / "10").mkdir()
+    (models / ".11.12.partial").mkdir()
+    (models / "notes").mkdir()
+    run(settings)
+    assert {folder.parent.name for folder in models.rglob("saved_model.pb")} == {"1", "11"}
+    inside = dataclasses.replace(settings, output_dir=str(models / "1"))
+    with pytest.raises(FileExistsError, match="folder above.* Received: .*a SavedModel"):
+        run(inside)
 
 
 def test_a_run_of_sound_and_flow_gives_its_audio_encoder(tmp_path):

@@ -1,0 +1,174 @@
+r"""How fast the SavedModel answers: each signature beside `model.predict` and the model itself.
+
+  python benchmarks/serving.py --output_dir=runs/bench_serving
+
+A pair of ResNet-18 at CREMA-D's setting (3 s of sound at 22,050 Hz and one frame) is exported and
+loaded again, and asked about batches of equal clips, each way in turn, so that what else the
+machine does meets all of them; there is no network between. It prints a table of the latency's 50th
+and 99th percentile and the throughput, and writes it, with every call's time, as JSON.
+"""
+
+import dataclasses
+import os
+import pathlib
+import platform
+import shutil
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+import ogm_tf
+from input_pipelines import audio, video
+from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
+from launchers.runs import write_json
+from launchers.settings import LauncherSettings, launch, setting
+
+CLIP = ClipSettings(
+    audio=AudioSettings(sample_rate_hz=22_050, fft_length=512, hop_length=353),
+    video=VideoSettings(num_frames=1),
+)
+STORED_SIZE = (256, 340)
+NUM_CLASSES = 6
+WARM_UP_CALLS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingSettings(LauncherSettings):
+    """Settings of the benchmark."""
+
+    output_dir: str = setting(dataclasses.MISSING, "Folder of the table.")
+    batch_sizes: tuple[int, ...] = setting((1, 32), "Clips in a call, with commas.")
+    calls: tuple[int, ...] = setting(
+        (200, 30), "Measured calls of each way, one number for each batch size."
+    )
+
+
+def run(settings: ServingSettings) -> None:
+    """Measures, prints the table and writes it."""
+    if len(settings.calls) != len(settings.batch_sizes):
+        raise ValueError(
+            "--calls must have a number for each of --batch_sizes. "
+            f"Received: calls={settings.calls}, batch_sizes={settings.batch_sizes}."
+        )
+    folder = pathlib.Path(settings.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = _model()
+    signatures = _exported(model, folder / "saved_model")
+    print("| clips a call | asked | p50, ms | p99, ms | clips/s |")
+    print("| --- | --- | --- | --- | --- |")
+    results = {}
+    for batch_size, calls in zip(settings.batch_sizes, settings.calls, strict=True):
+        ways = _ways(model, signatures, batch_size)
+        times = measure(ways, calls)
+        results[str(batch_size)] = {name: summary(t, batch_size) for name, t in times.items()}
+        for name, found in results[str(batch_size)].items():
+            print(
+                f"| {batch_size} | {name} | {found['p50, ms']:.1f} | {found['p99, ms']:.1f} | "
+                f"{found['clips/s']:.1f} |"
+            )
+    write_json(
+        folder / "serving.json",
+        {"settings": dataclasses.asdict(settings), "cores": len(os.sched_getaffinity(0)),
+         "machine": platform.machine(), "results": results},
+    )  # fmt: skip
+
+
+def measure(ways: dict[str, Callable[[], object]], calls: int) -> dict[str, list[float]]:
+    """Returns the seconds of every call of each way."""
+    for call in ways.values():
+        for _ in range(WARM_UP_CALLS):
+            call()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(calls):
+        # The first of a round meets other caches than the last: they take turns at that, too.
+        for name in np.roll(list(ways), number):
+            start = time.perf_counter()
+            ways[name]()
+            times[str(name)].append(time.perf_counter() - start)
+    return times
+
+
+def summary(times: list[float], batch_size: int) -> dict[str, float | list[float]]:
+    """Returns what the table says of the calls of one way, and their times in milliseconds."""
+    milliseconds = 1000 * np.array(times)
+    return {
+        "p50, ms": round(float(np.percentile(milliseconds, 50)), 3),
+        "p99, ms": round(float(np.percentile(milliseconds, 99)), 3),
+        "clips/s": round(batch_size * len(times) / sum(times), 3),
+        "calls, ms": [round(float(value), 2) for value in milliseconds],
+    }
+
+
+def _model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    shapes = CLIP.shapes
+    encoders = {name: ogm_tf.encoders.resnet18(shapes[name], name=name) for name in shapes}
+    model = ogm_tf.OGMModel(encoders, ogm_tf.fusion.Concat(num_classes=NUM_CLASSES))
+    model({name: tf.zeros([1, *shape]) for name, shape in shapes.items()})
+    return model
+
+
+def _exported(model: keras.Model, path: pathlib.Path) -> dict[str, Callable]:
+    """Returns the signatures of the model, from disk."""
+    shutil.rmtree(path, ignore_errors=True)
+    start = time.perf_counter()
+    ogm_tf.serving.export(
+        model,
+        path,
+        {"audio": audio.front_end(CLIP), "visual": video.front_end(CLIP)},
+        [f"class {number}" for number in range(NUM_CLASSES)],
+        CLIP.audio.sample_rate_hz,
+    )
+    logging.info("Exported in %.1f s.", time.perf_counter() - start)
+    return tf.saved_model.load(str(path)).signatures
+
+
+def _ways(
+    model: keras.Model, signatures: dict[str, Callable], batch_size: int
+) -> dict[str, Callable[[], object]]:
+    random = np.random.default_rng(0)
+    shape = (batch_size, CLIP.window_samples)
+    waveform = tf.constant(random.uniform(-1, 1, shape), tf.float32)
+    # As smooth as pictures are, for which JPEG is made.
+    coarse = random.integers(0, 256, (batch_size, 8, 8, 3))
+    frames = tf.cast(tf.image.resize(coarse, STORED_SIZE, "bicubic", antialias=True), tf.float32)
+    frames = tf.saturate_cast(frames, tf.uint8)[:, tf.newaxis]
+    features = {
+        "audio": audio.front_end(CLIP)(waveform),
+        "visual": video.front_end(CLIP)(frames),
+    }
+    files = {
+        "audio_wav": tf.stack(
+            [tf.audio.encode_wav(w[:, tf.newaxis], CLIP.audio.sample_rate_hz) for w in waveform]
+        ),
+        "frames_jpeg": tf.stack([[tf.io.encode_jpeg(clip[0], quality=95)] for clip in frames]),
+    }
+    asked = {
+        "features": features,
+        "serving_default": {"waveform": waveform, "frames": frames},
+        "encoded": files,
+        "raw_audio": {"waveform": waveform},
+        "raw_visual": {"frames": frames},
+    }
+    by_name = {name: value.numpy() for name, value in features.items()}
+    ways = {
+        "model.predict": lambda: model.predict(by_name, batch_size=batch_size, verbose=0),
+        "model(...)": lambda: model(features).numpy(),
+    }
+    for name, inputs in asked.items():
+        ways[name] = lambda name=name, inputs=inputs: signatures[name](**inputs)[
+            "probabilities"
+        ].numpy()
+    expected = tf.nn.softmax(ways["model.predict"]()).numpy()
+    for name in ("features", "serving_default"):
+        difference = float(np.abs(ways[name]() - expected).max())
+        logging.info("%s differs from model.predict by at most %.1e.", name, difference)
+    return ways
+
+
+if __name__ == "__main__":
+    launch(ServingSettings, run)
