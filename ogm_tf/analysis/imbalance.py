@@ -22,7 +22,6 @@ from ogm_tf.fusion import Concat, Sum
 from ogm_tf.model import OGMModel
 
 SUPPORTED = (Sum, Concat)
-KINDS = ("kernel", "bias", "feature", "encoder")
 
 
 class Gradients(NamedTuple):
@@ -142,14 +141,14 @@ class Imbalance:
     ```
 
     Args:
-      model: With fusion `Sum` or `Concat`, of any number of modalities.
+      model: With fusion `Sum` or `Concat`, of any number of modalities; one that has been called.
 
     Call arguments:
       inputs: `{modality: [N, ...]}`.
       labels: Integers `[N]`.
 
     Raises:
-      ValueError: where the fusion is another one.
+      ValueError: where the fusion is another one, or the model has not been called.
     """
 
     def __init__(self, model: OGMModel):
@@ -160,6 +159,11 @@ class Imbalance:
                 "The gradients can be taken apart where the fusion is one of "
                 f"{', '.join(kind.__name__ for kind in SUPPORTED)}. Received: {received}."
             )
+        if not model.fusion.built:
+            raise ValueError(
+                "A network must have been called before its gradients are taken apart. "
+                f"Received: {model.name}, which has not."
+            )
         self.model = model
         self.modalities = tuple(model.encoders)
         # Batches and single clips: the second shape makes the graph one of any number of clips.
@@ -167,8 +171,6 @@ class Imbalance:
 
     def __call__(self, inputs: Mapping[str, Any], labels: Any) -> Analysis:
         inputs = {name: tf.convert_to_tensor(inputs[name]) for name in self.modalities}
-        if not self.model.built:
-            self.model(inputs)
         return self._analyze(inputs, tf.convert_to_tensor(labels))
 
     def _taken_apart(self, inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> Analysis:

@@ -1,42 +1,35 @@
 """What `Imbalance` finds of many clips, as plain numbers: batch by batch, class by class."""
 
-import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from ogm_tf.analysis import imbalance
 from ogm_tf.analysis.imbalance import Analysis, Gradients, Imbalance
-from ogm_tf.model import OGMModel
 
 SCALES = tuple(step / 4 for step in range(9))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Clips:
-    """What is known of N clips, one by one.
+class _Measured(NamedTuple):
+    """What is measured of N clips, one by one or as the batch they are.
 
     Args:
       labels: `[N]`.
       logits: Each modality's, `[N, C]`.
-      closed_form: Norm of every modality's gradients by kind, `[N]`.
+      closed_form: Norm of every modality's gradients by kind: `[N]`, or one of the mean loss.
       automatic: The same by automatic differentiation.
-      difference: Largest between the two, over all numbers of a clip's gradients, `[N]`.
+      largest: Difference between the two of any number of any gradient.
+      relative: Norm of the difference of any gradient, divided by the gradient's own.
     """
 
-    labels: np.ndarray
-    logits: dict[str, np.ndarray]
-    closed_form: dict[str, dict[str, np.ndarray]]
-    automatic: dict[str, dict[str, np.ndarray]]
-    difference: np.ndarray
-
-    @property
-    def fused(self) -> np.ndarray:
-        """Fused logits, `[N, C]`."""
-        return np.sum(list(self.logits.values()), axis=0)
+    labels: Any
+    logits: dict[str, Any]
+    closed_form: dict[str, dict[str, Any]]
+    automatic: dict[str, dict[str, Any]]
+    largest: Any
+    relative: Any
 
 
 def analyze(
@@ -79,21 +72,24 @@ def analyze(
     Raises:
       ValueError: where there is no clip.
     """
+    # The norms are part of the graph: a network's gradients are many and large.
+    measure = tf.function(
+        lambda inputs, labels: _measured(take_apart(inputs, labels), labels), reduce_retracing=True
+    )
     parts, described = [], []
     for inputs, labels in batches:
         inputs = {name: tf.convert_to_tensor(inputs[name]) for name in take_apart.modalities}
         labels = tf.convert_to_tensor(labels)
-        whole = take_apart(inputs, labels)
+        whole = measure(inputs, labels)
         rows = [
-            take_apart({name: value[row : row + 1] for name, value in inputs.items()}, label)
+            measure({name: value[row : row + 1] for name, value in inputs.items()}, label)
             for row, label in enumerate(tf.split(labels, len(labels)))
         ]
-        parts.append(_clips(rows, labels.numpy()))
-        described.append(_describe_batch(whole, parts[-1]))
+        parts.append(_joined(rows))
+        described.append(_describe_batch(_joined([whole]), parts[-1]))
     if not parts:
         raise ValueError("There must be clips to analyse. Received: no batch.")
-    columns = tf.nest.map_structure(lambda *own: np.concatenate(own), *map(vars, parts))
-    clips = _Clips(**columns)
+    clips = _joined(parts)
     scores = {name: _probabilities(logits, clips.labels) for name, logits in clips.logits.items()}
     stronger, *_, weaker = sorted(scores, key=lambda name: -scores[name].mean())
     return {
@@ -112,7 +108,7 @@ def analyze(
         "batches": described,
         "largest_difference": max(batch["largest_difference"] for batch in described),
         "relative_difference": max(batch["relative_difference"] for batch in described),
-        "what_if": _what_if(take_apart.model, clips, stronger, weaker, scales),
+        "what_if": _what_if(take_apart, clips, stronger, weaker, scales),
         "clips": {
             "strong_probability": scores[stronger].tolist(),
             "weak_gradient": clips.closed_form[weaker]["encoder"].tolist(),
@@ -120,34 +116,48 @@ def analyze(
     }
 
 
-def _clips(rows: Sequence[Analysis], labels: np.ndarray) -> _Clips:
-    """Returns what single clips' analyses say."""
-    names = rows[0].parts
-
-    def norms(way: str) -> dict[str, dict[str, np.ndarray]]:
-        found = {name: [_norms(getattr(row, way)[name]) for row in rows] for name in names}
-        return {
-            name: {kind: np.array([norm[kind] for norm in own]) for kind in own[0]}
-            for name, own in found.items()
-        }
-
-    return _Clips(
+def _measured(analysis: Analysis, labels: tf.Tensor) -> _Measured:
+    largest, relative = differences(analysis)
+    return _Measured(
         labels=labels,
-        logits={name: np.concatenate([row.parts[name] for row in rows]) for name in names},
-        closed_form=norms("closed_form"),
-        automatic=norms("automatic"),
-        difference=np.array([_differences(row)[0] for row in rows]),
+        logits=analysis.parts,
+        closed_form={name: _norms(own) for name, own in analysis.closed_form.items()},
+        automatic={name: _norms(own) for name, own in analysis.automatic.items()},
+        largest=largest,
+        relative=relative,
     )
 
 
-def _chosen(clips: _Clips, rows: np.ndarray) -> _Clips:
-    return _Clips(**tf.nest.map_structure(lambda values: values[rows], vars(clips)))
+def differences(analysis: Analysis) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns how far closed form and automatic differentiation are apart.
+
+    Returns:
+      The largest difference of any number of any gradient; and the largest norm of the difference
+      of a gradient, divided by the gradient's own.
+    """
+    largest, relative = [], []
+    for name, closed_form in analysis.closed_form.items():
+        for one, other in zip(closed_form, analysis.automatic[name], strict=True):
+            pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
+            apart = [own - others for own, others in pairs]
+            largest += [tf.reduce_max(tf.abs(tf.cast(own, tf.float64))) for own in apart]
+            relative.append(tf.math.divide_no_nan(_norm(apart), _norm(tf.nest.flatten(other))))
+    return tf.reduce_max(largest), tf.reduce_max(relative)
 
 
-def _describe(clips: _Clips) -> dict[str, Any]:
+def _joined(parts: Sequence[_Measured]) -> _Measured:
+    return tf.nest.map_structure(lambda *own: np.concatenate(list(map(np.atleast_1d, own))), *parts)
+
+
+def _chosen(clips: _Measured, rows: np.ndarray) -> _Measured:
+    return tf.nest.map_structure(lambda values: values[rows], clips)
+
+
+def _describe(clips: _Measured) -> dict[str, Any]:
     """Returns means over clips."""
     labels = clips.labels
-    probability = _probabilities(clips.fused, labels).mean()
+    fused = np.sum(list(clips.logits.values()), axis=0)
+    probability = _probabilities(fused, labels).mean()
     leads = {
         name: float(np.mean(imbalance.leads(logits, labels)))
         for name, logits in clips.logits.items()
@@ -168,26 +178,26 @@ def _describe(clips: _Clips) -> dict[str, Any]:
         "probability": float(probability),
         "shared_factor": float(1 - probability),
         "modalities": modalities,
-        "largest_difference": float(clips.difference.max()),
+        "largest_difference": float(clips.largest.max()),
     }
 
 
-def _describe_batch(analysis: Analysis, clips: _Clips) -> dict[str, Any]:
+def _describe_batch(whole: _Measured, clips: _Measured) -> dict[str, Any]:
     """Returns means over a batch's clips, and norms of the gradients of its mean loss."""
     described = _describe(clips)
-    largest, relative = _differences(analysis)
     for name, own in described["modalities"].items():
-        own["gradients"] = _norms(analysis.closed_form[name])
-        own["automatic_gradients"] = _norms(analysis.automatic[name])
-    described["largest_difference"] = max(described["largest_difference"], largest)
-    return {**described, "relative_difference": relative}
+        own["gradients"] = _means(whole.closed_form[name])
+        own["automatic_gradients"] = _means(whole.automatic[name])
+    largest = max(clips.largest.max(), whole.largest.max())
+    relative = float(whole.relative.max())
+    return described | {"largest_difference": float(largest), "relative_difference": relative}
 
 
 def _what_if(
-    model: OGMModel, clips: _Clips, stronger: str, weaker: str, scales: Sequence[float]
+    take_apart: Imbalance, clips: _Measured, stronger: str, weaker: str, scales: Sequence[float]
 ) -> dict[str, Any]:
     """Returns what reaches the weaker encoder if the stronger modality were louder or quieter."""
-    kernel = dict(zip(clips.logits, model.fusion.heads, strict=True))[weaker][0]
+    kernel, _ = take_apart.model.fusion.heads[take_apart.modalities.index(weaker)]
     shared = imbalance.what_if(clips.logits, clips.labels, stronger, scales)
     gradients = tf.linalg.matmul(shared, kernel, transpose_b=True)
     norms = tf.norm(gradients, axis=-1).numpy()
@@ -201,27 +211,14 @@ def _what_if(
     }
 
 
-def _norms(gradients: Gradients) -> dict[str, float]:
+def _norms(gradients: Gradients) -> dict[str, tf.Tensor]:
     return {kind: _norm(tf.nest.flatten(own)) for kind, own in gradients._asdict().items()}
 
 
-def _norm(tensors: Sequence[tf.Tensor]) -> float:
+def _norm(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     # In double precision, for squares of small numbers.
-    squares = (float(tf.reduce_sum(tf.square(tf.cast(own, tf.float64)))) for own in tensors)
-    return math.sqrt(sum(squares))
-
-
-def _differences(analysis: Analysis) -> tuple[float, float]:
-    """Returns the largest difference of a number, and of a gradient relative to its norm."""
-    largest, relative = 0.0, 0.0
-    for name, closed_form in analysis.closed_form.items():
-        for one, other in zip(closed_form, analysis.automatic[name], strict=True):
-            pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
-            differences = [own - others for own, others in pairs]
-            largest = max([largest, *(float(tf.reduce_max(tf.abs(own))) for own in differences)])
-            if size := _norm(tf.nest.flatten(other)):
-                relative = max(relative, _norm(differences) / size)
-    return largest, relative
+    squares = [tf.reduce_sum(tf.square(tf.cast(own, tf.float64))) for own in tensors]
+    return tf.sqrt(tf.add_n(squares)) if squares else tf.zeros([], tf.float64)
 
 
 def _means(norms: Mapping[str, np.ndarray]) -> dict[str, float]:
