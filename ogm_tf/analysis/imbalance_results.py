@@ -72,14 +72,12 @@ def analyze(
     Raises:
       ValueError: where there is no clip.
     """
-    # The norms are part of the graph: a network's gradients are many and large.
-    measure = tf.function(
-        lambda inputs, labels: _measured(take_apart(inputs, labels), labels), reduce_retracing=True
-    )
+    measure = None
     parts, described = [], []
     for inputs, labels in batches:
         inputs = {name: tf.convert_to_tensor(inputs[name]) for name in take_apart.modalities}
         labels = tf.convert_to_tensor(labels)
+        measure = measure or _measure(take_apart, inputs, labels)
         whole = measure(inputs, labels)
         rows = [
             measure({name: value[row : row + 1] for name, value in inputs.items()}, label)
@@ -114,6 +112,19 @@ def analyze(
             "weak_gradient": clips.closed_form[weaker]["encoder"].tolist(),
         },
     }
+
+
+def _measure(take_apart: Imbalance, inputs: Mapping[str, tf.Tensor], labels: tf.Tensor):
+    """Returns what measures any number of clips such as these, in one graph.
+
+    The norms are part of it, for a network's gradients are many and large.
+    """
+    signature = tf.nest.map_structure(
+        lambda value: tf.TensorSpec([None, *value.shape[1:]], value.dtype), (dict(inputs), labels)
+    )
+    return tf.function(
+        lambda inputs, labels: _measured(take_apart(inputs, labels), labels), signature
+    )
 
 
 def _measured(analysis: Analysis, labels: tf.Tensor) -> _Measured:

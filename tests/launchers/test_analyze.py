@@ -23,7 +23,7 @@ def write_run(path, records, fusion, **config):
     """A run of two epochs that has learned nothing."""
     keras.utils.set_random_seed(5)
     encoders = {
-        name: ogm_tf.encoders.small_cnn(shape, name=name, channels=(4, 8))
+        name: ogm_tf.encoders.small_cnn(shape, name=name, channels=(4,))
         for name, shape in SETTINGS.shapes.items()
     }
     model = ogm_tf.OGMModel(encoders, fusion)
