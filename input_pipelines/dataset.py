@@ -120,6 +120,7 @@ def eval_dataset(
     rows: Rows | None = None,
     audio_noise_snr_db: float | None = None,
     removed: str | None = None,
+    limit_clips: int = 0,
 ) -> EvalData:
     """Batches of one size in which every clip of a split is once, in the order of the shards.
 
@@ -129,14 +130,15 @@ def eval_dataset(
       records_dir: Folder that `preparation.prepare` wrote.
       split: Name of the split.
       batch_size: Rows of a global batch, >= 1.
-      seed: Of the noise, which depends on the clip's position only.
+      seed: Of the noise, which depends on the clip's position only, and of the choice of clips.
       rows: Of every global batch, those to read; None: all, in whole batches.
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
       removed: Modality whose input is all zeros; None for none.
+      limit_clips: Clips to read, chosen at random from the split, >= 0; 0: all.
 
     Returns:
       Elements `(inputs as in training, label int32 [B], weight float32 [B])`; every worker gets as
-      many. `num_clips` counts the whole split.
+      many. `num_clips` counts the clips of all workers.
 
     Raises:
       ValueError: where an argument is out of range, the split is unknown or empty, the rows do not
@@ -144,9 +146,16 @@ def eval_dataset(
       FileNotFoundError: where the index or a shard is missing.
     """
     index, reader = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
-    num_clips = index.splits[split].num_clips
+    if limit_clips < 0:
+        raise ValueError(f"`limit_clips` must be >= 0. Received: limit_clips={limit_clips}.")
+    in_split = index.splits[split].num_clips
+    num_clips = min(limit_clips or in_split, in_split)
     positions, batch_rows = own_positions(-(-num_clips // batch_size), batch_size, rows)
     own = tf.constant(positions[positions < num_clips])
+    if num_clips < in_split:
+        # Not every so many: the classes of a list may alternate.
+        chosen = tf.sort(epoch_order(seed, 0, in_split)[:num_clips])
+        own = tf.gather(chosen, own)
     load = clips.Loader(index.input_settings, seed, False, audio_noise_snr_db, removed)
 
     def load_weighted(position: tf.Tensor, record: tf.Tensor):

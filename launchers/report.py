@@ -3,14 +3,16 @@
   python -m launchers.report --run_dirs=runs/concat,runs/ogm,runs/ogm_ge --output_dir=reports/mine
 
 The runs are of `train`, or all of `pretrain` with one --model, or all of `localize` with one
---model and --supervision. Of `pretrain` the page also shows where in the frames AVSA and AVCA look,
-and what `probe` found of a run is shown beside it. Of `localize` it shows videos along their time:
-frames, where the network looks, the right events, and what the network and each modality say.
+--model and --supervision. Of `train` the page also shows what `analyze` found of a run, of
+`pretrain` where in the frames AVSA and AVCA look, and of both what `probe` found. Of `localize` it
+shows videos along their time: frames, where the network looks, the right events, and what the
+network and each modality say.
 
 Writes index.html, which needs no other file and no network, and comparison.csv.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,12 +24,13 @@ from absl import logging
 from input_pipelines import dataset
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
-from launchers import probe, report_events, report_pairs, report_probe
+from launchers import probe, report_events, report_imbalance, report_pairs, report_probe
 from launchers.report_clips import clip_example
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
 from ogm_tf import OGMModel
 from ogm_tf.analysis import report
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.tables import Table
 
 
@@ -106,11 +109,16 @@ def _prepare(
                 f"{folders[0].path} and {folder.path}, whose records differ."
             )
 
+    write_page = report_pairs.write
+    if not folders[0].is_of_pairs:
+        sections = [*report_imbalance.sections(folders)]
+        write_page = functools.partial(_write, sections=sections)
+
     def write(summaries, models):
         clips = []
         if num_examples:
             clips = dataset.read_clips(configs[0]["records_dir"], split, num_examples)
-        return (report_pairs.write if folders[0].is_of_pairs else _write)(
+        return write_page(
             pathlib.Path(output_dir),
             summaries,
             models,
@@ -129,6 +137,7 @@ def _write(
     clips: Sequence[Example],
     index: Index,
     tables: Sequence[Table],
+    sections: Sequence[Section],
 ) -> pathlib.Path:
     """Writes the page about runs of `train` and returns its path."""
     return report.write_report(
@@ -138,6 +147,7 @@ def _write(
         modalities=tuple(next(iter(models.values())).branches),
         class_names=index.class_names,
         tables=tables,
+        sections=sections,
     )
 
 

@@ -117,11 +117,18 @@ class Concat(Fusion):
     def build_head(self, widths):
         self.kernel, self.bias = self.add_dense("output", sum(widths), self.num_classes)
 
+    @property
+    def heads(self) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Each modality's W_m `[D_m, C]` and share of the bias, b / M, `[C]`."""
+        share = self.bias / len(self._built_widths)
+        return [(rows, share) for rows in tf.split(self.kernel, self._built_widths)]
+
     def fuse(self, features):
         fused = tf.matmul(tf.concat(features, axis=-1), self.kernel) + self.bias
-        rows = tf.split(self.kernel, [f.shape[-1] for f in features])
-        share = self.bias / len(features)
-        return fused, [tf.matmul(f, w) + share for f, w in zip(features, rows, strict=True)]
+        return fused, [
+            tf.matmul(feature, rows) + share
+            for feature, (rows, share) in zip(features, self.heads, strict=True)
+        ]
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")

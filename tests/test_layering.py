@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "ogm_tf": {"ogm_tf"},
     "ogm_tf.accumulation": {"ogm_tf.modulation"},
     "ogm_tf.addons_optimizer": set(),
-    "ogm_tf.analysis": {"ogm_tf.model"},
+    "ogm_tf.analysis": {"ogm_tf.model", "ogm_tf.fusion"},
     "ogm_tf.callbacks": {"ogm_tf.accumulation"},
     "ogm_tf.checkpoint_files": set(),
     "ogm_tf.checkpoints": {"ogm_tf.checkpoint_files"},

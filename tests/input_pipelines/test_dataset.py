@@ -178,6 +178,25 @@ def test_evaluation_has_every_clip_once(clips, batch_size, weights):
     assert not sound[7:].any()
 
 
+def test_evaluation_can_be_of_some_clips(clips):
+    def found(batch_size, limit_clips, seed=0):
+        data = dataset.eval_dataset(clips, "train", batch_size, seed=seed, limit_clips=limit_clips)
+        inputs, labels, weights = zip(*data.dataset, strict=True)
+        sound = np.concatenate([own["audio"] for own in inputs])
+        counted = np.concatenate(weights) == 1
+        names = _fingerprints({"audio": sound})[counted] // 2 - 1
+        np.testing.assert_array_equal(np.concatenate(labels)[counted], names % 3)
+        assert data.num_clips == len(names)
+        return names.tolist()
+
+    some = found(4, 6)
+    assert len(some) == 6 and some == sorted(set(some)) and some == found(2, 6)
+    assert any(found(6, 6, seed) != some for seed in (1, 2))
+    assert found(4, 20) == list(range(11))
+    with pytest.raises(ValueError, match="Received: limit_clips=-1"):
+        found(4, -1)
+
+
 def test_evaluation_noise_depends_on_the_position_only(clips):
     def sound(batch_size, seed):
         data = dataset.eval_dataset(clips, "test", batch_size, seed=seed, audio_noise_snr_db=5.0)
