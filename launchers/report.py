@@ -6,11 +6,14 @@ The runs are of `train`, or all of `pretrain` with one --model, or all of `local
 --model and --supervision. Of `pretrain` the page also shows where in the frames AVSA and AVCA look,
 and what `probe` found of a run is shown beside it. Of `localize` it shows videos along their time:
 frames, where the network looks, the right events, and what the network and each modality say.
+Of `train`, with runs without and with modulation, it shows what changes in every category, and how
+sure the runs become of single clips over their epochs (docs/analysis.md).
 
 Writes index.html, which needs no other file and no network, and comparison.csv.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,12 +25,20 @@ from absl import logging
 from input_pipelines import dataset
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
-from launchers import probe, report_events, report_pairs, report_probe
+from launchers import (
+    probe,
+    report_categories,
+    report_events,
+    report_pairs,
+    report_probe,
+    report_samples,
+)
 from launchers.report_clips import clip_example
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
 from ogm_tf import OGMModel
 from ogm_tf.analysis import report
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.tables import Table
 
 
@@ -39,6 +50,10 @@ class ReportSettings(LauncherSettings):
     output_dir: str = setting("reports", "Folder of the page.")
     split: str = setting("test", "Split of the example clips.", choices=("validation", "test"))
     num_examples: int = not_negative(4, "Number of example clips.")
+    sample_clip_ids: tuple[str, ...] = setting(
+        (), "Recorded validation clips to show over the epochs, by clip_id, with commas; by "
+        "default those that modulation changed most.",
+    )  # fmt: skip
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,7 +66,15 @@ def run(settings: ReportSettings) -> pathlib.Path:
     folders = [RunFolder(pathlib.Path(path)) for path in settings.run_dirs]
     configs = [folder.read_config() for folder in folders]
     _check_networks(folders, configs)
-    prepare = report_events.prepare if folders[0].launcher == "localize" else _prepare
+    launcher = folders[0].launcher
+    if settings.sample_clip_ids and launcher != "train":
+        raise ValueError(
+            "--sample_clip_ids needs runs of `train`. Received: "
+            f"sample_clip_ids={','.join(settings.sample_clip_ids)} and runs of {launcher}."
+        )
+    prepare = functools.partial(_prepare, sample_clip_ids=settings.sample_clip_ids)
+    if launcher == "localize":
+        prepare = report_events.prepare
     write = prepare(settings.output_dir, folders, configs, settings.split, settings.num_examples)
     models = {folder.path.name: folder.load_best() for folder in folders}
     if len(models) < len(folders):
@@ -96,6 +119,7 @@ def _prepare(
     configs: Sequence[Mapping[str, Any]],
     split: str,
     num_examples: int,
+    sample_clip_ids: Sequence[str],
 ) -> Callable[[Sequence[report.RunSummary], Mapping[str, OGMModel]], pathlib.Path]:
     """Opens the runs' records and returns what writes the page about runs and their models."""
     indexes = [read_index(config["records_dir"]) for config in configs]
@@ -110,14 +134,15 @@ def _prepare(
         clips = []
         if num_examples:
             clips = dataset.read_clips(configs[0]["records_dir"], split, num_examples)
-        return (report_pairs.write if folders[0].is_of_pairs else _write)(
-            pathlib.Path(output_dir),
-            summaries,
-            models,
-            clips,
-            indexes[0],
-            report_probe.probe_table(folders, probe.FILE, probe.TITLES),
-        )
+        tables = report_probe.probe_table(folders, probe.FILE, probe.TITLES)
+        page = (pathlib.Path(output_dir), summaries, models, clips, indexes[0], tables)
+        if folders[0].is_of_pairs:
+            return report_pairs.write(*page)
+        sections = [
+            *report_categories.sections(folders, summaries, indexes[0].class_names, split),
+            *report_samples.sections(folders, summaries, indexes[0], sample_clip_ids),
+        ]
+        return _write(*page, sections)
 
     return write
 
@@ -129,6 +154,7 @@ def _write(
     clips: Sequence[Example],
     index: Index,
     tables: Sequence[Table],
+    sections: Sequence[Section],
 ) -> pathlib.Path:
     """Writes the page about runs of `train` and returns its path."""
     return report.write_report(
@@ -138,6 +164,7 @@ def _write(
         modalities=tuple(next(iter(models.values())).branches),
         class_names=index.class_names,
         tables=tables,
+        sections=sections,
     )
 
 
