@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,7 +83,7 @@ def read(folder: RunFolder) -> Confidence | None:
     try:
         with np.load(path) as file:
             found = Confidence(**file)
-    except (ValueError, TypeError, OSError, EOFError) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must hold what `train` recorded. Received: {error!r}.") from error
     return found
 

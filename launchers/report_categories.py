@@ -42,7 +42,7 @@ def sections(
     paths = {run.name: folder.predictions(split) for folder, run in zip(folders, runs, strict=True)}
     missing = [path for path in paths.values() if not path.exists()]
     if missing:
-        logging.info("No categories in the report: `evaluate` has not written %s.", missing[0])
+        logging.warning("No categories in the report: `evaluate` has not written %s.", missing[0])
         return []
     said = {name: predictions.read(path, class_names) for name, path in paths.items()}
     comparisons, notes = [], []

@@ -64,7 +64,7 @@ def sections(
             f"--record_clip_ids). Received: {', '.join(unknown)}."
         )
     if not common:
-        logging.info("No samples in the report: the runs recorded no clip in common.")
+        logging.warning("No samples in the report: the runs recorded no clip in common.")
         return []
     curves = {name: own.of(common) for name, own in curves.items()}
     picks, how_picked = _pick(shown, curves, clip_ids)
