@@ -111,7 +111,7 @@ class RunFolder:
                 ) from error
             for stale in [*self.path.glob(".*.*.*"), *self.checkpoints.glob(".*.*.*")]:
                 # An evaluation may be writing beside this run.
-                if not _is_running(stale.name.split(".")[2]):
+                if not _is_running(stale.name.split(".")[-2]):
                     stale.unlink(missing_ok=True)
             yield
 
