@@ -224,6 +224,18 @@ def parse(serialized: tf.Tensor, settings: ClipSettings) -> StoredClip:
     )
 
 
+def parse_name(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `clip_id` and label, int32, of a record, a string scalar."""
+    context, _ = tf.io.parse_single_sequence_example(
+        serialized,
+        {
+            records.MEDIA_ID: tf.io.FixedLenFeature([], tf.string),
+            records.LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
+        },
+    )
+    return context[records.MEDIA_ID], tf.cast(context[records.LABEL_INDEX], tf.int32)
+
+
 def parse_event(serialized: tf.Tensor) -> tf.Tensor:
     """Returns when the event of a record, a string scalar, is.
 

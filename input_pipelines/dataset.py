@@ -6,8 +6,10 @@ of workers, and from any step on.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from input_pipelines import clips, files
@@ -15,6 +17,8 @@ from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index, shard_paths
 from input_pipelines.order import Rows, epoch_order, own_positions
 from input_pipelines.record_reader import RecordReader
+
+_NAMES_AT_ONCE = 256
 
 
 class TrainData(NamedTuple):
@@ -175,35 +179,75 @@ def eval_dataset(
 
 
 def read_clips(
-    records_dir: files.Path, split: str, count: int, *, training: bool = False, seed: int = 0
+    records_dir: files.Path,
+    split: str,
+    wanted: int | Sequence[int],
+    *,
+    training: bool = False,
+    seed: int = 0,
 ) -> list[Example]:
-    """Reads some clips as the model sees them, evenly spread over a split.
+    """Reads some clips as the model sees them.
 
     Args:
       records_dir: Folder that `preparation.prepare` wrote.
       split: Name of the split.
-      count: Clips wanted, >= 1; a smaller split gives all it has.
+      wanted: How many clips, >= 1, evenly spread over the split; a smaller split gives all it has.
+        Or the numbers of those wanted, from 0 in the order of the shards.
       training: Whether they are augmented as in training.
       seed: Of the augmentation.
 
     Returns:
-      The clips, in the order of the shards.
+      The clips, in the order of the shards or of the numbers.
 
     Raises:
-      ValueError: where `count` is below 1, the split is unknown or empty, or a shard has been cut.
+      ValueError: where `wanted` is out of range, the split is unknown or empty, or a shard has
+        been cut.
       FileNotFoundError: where the index or a shard is missing.
     """
-    if count < 1:
-        raise ValueError(f"`count` must be >= 1. Received: count={count}.")
     index, reader = _open(records_dir, split, 1, None, None)
-    load = clips.Loader(index.input_settings, seed, training)
     num_clips = index.splits[split].num_clips
-    count = min(count, num_clips)
-    wanted = [number * num_clips // count for number in range(count)]
+    if isinstance(wanted, int):
+        if wanted < 1:
+            raise ValueError(f"`wanted` must be >= 1 clips. Received: wanted={wanted}.")
+        count = min(wanted, num_clips)
+        wanted = [number * num_clips // count for number in range(count)]
+    elif not all(0 <= number < num_clips for number in wanted):
+        raise ValueError(
+            f"`wanted` must be numbers in [0, {num_clips}), of the split {split!r}. "
+            f"Received: wanted={list(wanted)}."
+        )
+    load = clips.Loader(index.input_settings, seed, training)
     return [
         clips.example(reader.checked(number, record), load, int(number))
         for number, record in reader.read(tf.constant(wanted, tf.int64))
     ]
+
+
+def list_clips(records_dir: files.Path, split: str) -> tuple[list[str], np.ndarray]:
+    """Returns name and label of every clip of a split, in the order of the shards.
+
+    All of its records are read for it, and nothing of them is decoded.
+
+    Args:
+      records_dir: Folder that `preparation.prepare` wrote.
+      split: Name of the split.
+
+    Returns:
+      Every `clip_id`, and the labels, int32 `[num_clips]`.
+
+    Raises:
+      ValueError: as of `read_clips`.
+      FileNotFoundError: as of `read_clips`.
+    """
+    index, reader = _open(records_dir, split, 1, None, None)
+    names = reader.read(tf.range(index.splits[split].num_clips, dtype=tf.int64)).map(
+        lambda number, record: clips.parse_name(reader.checked(number, record)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    found = list(names.batch(_NAMES_AT_ONCE).as_numpy_iterator())
+    clip_ids = [clip_id.decode() for batch, _ in found for clip_id in batch]
+    return clip_ids, np.concatenate([labels for _, labels in found])
 
 
 def _num_clips(index: Index, split: str) -> int:

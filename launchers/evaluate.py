@@ -4,7 +4,8 @@
 
 Prints the metrics and adds them to the run's metrics.json, under the split's name: with the noise
 in the sound that the run was trained with, if any. At noise levels of your own, such as
---audio_noise_snr_db=20,5,0 (inf for none), it adds them under <split>_snr_<dB>db instead.
+--audio_noise_snr_db=20,5,0 (inf for none), it adds them under <split>_snr_<dB>db instead. What
+the run says of every clip is in predictions_<that name>.csv.
 
 Of a run of `pretrain`, they are loss and accuracy over the split's pairs, the same in every run. Of
 a run of `localize`, they are shares of the split's segments, of which each is in
@@ -14,6 +15,7 @@ timelines_<split>.csv.
 import dataclasses
 import math
 import pathlib
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -21,12 +23,13 @@ import tensorflow as tf
 from absl import logging
 
 from input_pipelines import dataset, feature_sequences, pairs
-from launchers import timelines
+from launchers import predictions, timelines
 from launchers.features import open_features, segment_seconds
 from launchers.pretraining import KINDS
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, positive, setting
 from ogm_tf import OGMModel
+from ogm_tf.confidence import FUSED
 from ogm_tf.localization import EventModel
 from ogm_tf.metrics import mean_average_precision
 
@@ -58,6 +61,7 @@ def run(settings: EvaluateSettings) -> dict[str, dict[str, float]]:
         return {settings.split: evaluate_split[folder.launcher](settings, folder, model)}
     own = {settings.split: config["audio_noise_snr_db"]}
     levels = {f"{settings.split}_snr_{snr:g}db": snr for snr in settings.audio_noise_snr_db} or own
+    clip_ids, _ = dataset.list_clips(config["records_dir"], settings.split)
     results = {}
     for name, snr_db in levels.items():
         data = dataset.eval_dataset(
@@ -67,7 +71,10 @@ def run(settings: EvaluateSettings) -> dict[str, dict[str, float]]:
             audio_noise_snr_db=None if snr_db == math.inf else snr_db,
             removed=config["remove_modality"],
         )
-        results[name] = evaluate(model, data.dataset)
+        labels, logits = answers(model, data.dataset)
+        results[name] = metrics(labels, logits)
+        header, rows = predictions.table(clip_ids, labels, logits, data.index.class_names)
+        folder.write_predictions(name, header, rows)
         _add(folder, name, results[name])
     return results
 
@@ -125,13 +132,13 @@ def _refuse_noise(settings: EvaluateSettings, what: str) -> None:
         )
 
 
-def _add(folder: RunFolder, name: str, metrics: dict[str, float]) -> None:
-    folder.add_metrics(name, metrics)
-    logging.info("%s: %s", name, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
+def _add(folder: RunFolder, name: str, found: dict[str, float]) -> None:
+    folder.add_metrics(name, found)
+    logging.info("%s: %s", name, ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
 
 
-def evaluate(model: OGMModel, batches: tf.data.Dataset) -> dict[str, float]:
-    """Returns loss, accuracy and mean average precision, fused and of each modality.
+def answers(model: OGMModel, batches: tf.data.Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns labels `[N]`, and logits `[N, C]` of "fused" and each modality.
 
     Args:
       model: A trained model.
@@ -143,15 +150,22 @@ def evaluate(model: OGMModel, batches: tf.data.Dataset) -> dict[str, float]:
         counted = weights.numpy() != 0
         labels.append(batch_labels.numpy()[counted])
         fused, unimodal = forward(inputs)
-        answers = {"": fused, **{f"{name}_": part for name, part in unimodal.items()}}
-        for prefix, logits in answers.items():
-            outputs.setdefault(prefix, []).append(logits.numpy()[counted])
-    labels = np.concatenate(labels)
-    fused = np.concatenate(outputs[""])
-    loss = keras.losses.sparse_categorical_crossentropy(labels, fused, from_logits=True)
+        for name, logits in {FUSED: fused, **unimodal}.items():
+            outputs.setdefault(name, []).append(logits.numpy()[counted])
+    return np.concatenate(labels), {name: np.concatenate(own) for name, own in outputs.items()}
+
+
+def metrics(labels: np.ndarray, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns loss, accuracy and mean average precision, fused and of each modality.
+
+    Args:
+      labels: `[N]`.
+      outputs: Logits `[N, C]` of "fused" and each modality.
+    """
+    loss = keras.losses.sparse_categorical_crossentropy(labels, outputs[FUSED], from_logits=True)
     result = {"loss": float(np.mean(loss))}
-    for prefix, logits in outputs.items():
-        logits = np.concatenate(logits)
+    for name, logits in outputs.items():
+        prefix = "" if name == FUSED else f"{name}_"
         result[f"{prefix}accuracy"] = float(np.mean(logits.argmax(-1) == labels))
         probabilities = tf.nn.softmax(logits).numpy()
         result[f"{prefix}mean_average_precision"] = mean_average_precision(probabilities, labels)

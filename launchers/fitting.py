@@ -15,6 +15,7 @@ from absl import logging
 from input_pipelines import files
 from input_pipelines.order import Rows
 from launchers import evaluate, strategies
+from launchers.recording import ClipRecorder
 from launchers.runs import RunFolder
 from launchers.stopping import stop_request
 from launchers.training import FitSettings
@@ -33,12 +34,14 @@ class Data(NamedTuple):
       steps_per_epoch: Global batches of an epoch.
       validation: One pass over the validation split; None: there is none.
       validation_steps: Global batches of it.
+      recorder: Of the confidence in some clips of it; None: nothing is recorded.
     """
 
     training: tf.data.Dataset
     steps_per_epoch: int
     validation: tf.data.Dataset | None = None
     validation_steps: int | None = None
+    recorder: ClipRecorder | None = None
 
 
 def run(
@@ -113,17 +116,20 @@ def _fit(
     should_stop: Callable[[], bool],
 ) -> None:
     is_chief = strategies.is_chief(strategy)
-    recorder = _Recorder(folder, is_chief)
+    start = CheckpointFiles(folder.checkpoints).newest() or Position(0, 0)
+    keras.utils.set_random_seed(settings.seed)
+    data = read(strategies.input_rows(strategy, settings.batch_size), start)
+    recorder = _Recorder(folder, is_chief, data.recorder)
+    remembered = {"recorder": recorder}
+    if data.recorder is not None:
+        remembered["confidence"] = data.recorder
     checkpoint = Checkpoint(
         folder.checkpoints,
         settings.checkpoint_every_steps,
         writes=is_chief,
-        extra={"recorder": recorder},
+        extra=remembered,
         should_stop=lambda: strategies.agree(strategy, should_stop()),
     )
-    start = checkpoint.progress()
-    keras.utils.set_random_seed(settings.seed)
-    data = read(strategies.input_rows(strategy, settings.batch_size), start)
     validation = {}
     if data.validation is None:
         logging.warning("No validation split: the last epoch is kept as the best.")
@@ -142,7 +148,7 @@ def _fit(
     callbacks = [
         keras.callbacks.LearningRateScheduler(lambda epoch, _: settings.learning_rate_at(epoch)),
         SkippedSteps(settings.max_skipped_steps),
-        recorder,
+        *remembered.values(),
         checkpoint,
         # A checkpoint is what counts: the files that show it come after it.
         keras.callbacks.LambdaCallback(
@@ -176,12 +182,14 @@ class _Recorder(keras.callbacks.Callback):
     Args:
       folder: Of the run.
       writes: Whether this process does; of several workers the chief alone.
+      confidence: What to write with them, or None.
     """
 
-    def __init__(self, folder: RunFolder, writes: bool):
+    def __init__(self, folder: RunFolder, writes: bool, confidence: ClipRecorder | None):
         super().__init__()
         self._folder = folder
         self._writes = writes
+        self._confidence = confidence
         self._published: dict[str, Any] = folder.read_state()
         self._history: dict[str, list[float]] = {}
         self._best = {"best_epoch": -1, "best_score": -math.inf}
@@ -216,6 +224,8 @@ class _Recorder(keras.callbacks.Callback):
             self._save_best()
         if self._writes:
             self._folder.write_history(self._history)
+            if self._confidence is not None:
+                self._confidence.write(self._folder)
             # Last, for it vouches for the others.
             self._folder.write_state(state)
         self._published = state

@@ -3,10 +3,11 @@
   python -m launchers.report --run_dirs=runs/concat,runs/ogm,runs/ogm_ge --output_dir=reports/mine
 
 The runs are of `train`, or all of `pretrain` with one --model, or all of `localize` with one
---model and --supervision. Of `train` the page also shows what `analyze` found of a run, of
-`pretrain` where in the frames AVSA and AVCA look, and of both what `probe` found. Of `localize` it
-shows videos along their time: frames, where the network looks, the right events, and what the
-network and each modality say.
+--model and --supervision. Of `train` the page also shows what `analyze` found of a run and, with
+runs without and with modulation, what changes in every category and how sure the runs become of
+single clips over their epochs (docs/analysis.md); of `pretrain` where in the frames AVSA and AVCA
+look; of both what `probe` found. Of `localize` it shows videos along their time: frames, where the
+network looks, the right events, and what the network and each modality say.
 
 Writes index.html, which needs no other file and no network, and comparison.csv.
 """
@@ -24,7 +25,15 @@ from absl import logging
 from input_pipelines import dataset
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
-from launchers import probe, report_events, report_imbalance, report_pairs, report_probe
+from launchers import (
+    probe,
+    report_categories,
+    report_events,
+    report_imbalance,
+    report_pairs,
+    report_probe,
+    report_samples,
+)
 from launchers.report_clips import clip_example
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
@@ -42,6 +51,10 @@ class ReportSettings(LauncherSettings):
     output_dir: str = setting("reports", "Folder of the page.")
     split: str = setting("test", "Split of the example clips.", choices=("validation", "test"))
     num_examples: int = not_negative(4, "Number of example clips.")
+    sample_clip_ids: tuple[str, ...] = setting(
+        (), "Recorded validation clips to show over the epochs, by clip_id, with commas; by "
+        "default those that modulation changed most.",
+    )  # fmt: skip
 
     def __post_init__(self):
         super().__post_init__()
@@ -54,7 +67,15 @@ def run(settings: ReportSettings) -> pathlib.Path:
     folders = [RunFolder(pathlib.Path(path)) for path in settings.run_dirs]
     configs = [folder.read_config() for folder in folders]
     _check_networks(folders, configs)
-    prepare = report_events.prepare if folders[0].launcher == "localize" else _prepare
+    launcher = folders[0].launcher
+    if settings.sample_clip_ids and launcher != "train":
+        raise ValueError(
+            "--sample_clip_ids needs runs of `train`. Received: "
+            f"sample_clip_ids={','.join(settings.sample_clip_ids)} and runs of {launcher}."
+        )
+    prepare = functools.partial(_prepare, sample_clip_ids=settings.sample_clip_ids)
+    if launcher == "localize":
+        prepare = report_events.prepare
     write = prepare(settings.output_dir, folders, configs, settings.split, settings.num_examples)
     models = {folder.path.name: folder.load_best() for folder in folders}
     if len(models) < len(folders):
@@ -99,6 +120,7 @@ def _prepare(
     configs: Sequence[Mapping[str, Any]],
     split: str,
     num_examples: int,
+    sample_clip_ids: Sequence[str],
 ) -> Callable[[Sequence[report.RunSummary], Mapping[str, OGMModel]], pathlib.Path]:
     """Opens the runs' records and returns what writes the page about runs and their models."""
     indexes = [read_index(config["records_dir"]) for config in configs]
@@ -109,23 +131,23 @@ def _prepare(
                 f"{folders[0].path} and {folder.path}, whose records differ."
             )
 
-    write_page = report_pairs.write
-    if not folders[0].is_of_pairs:
-        sections = [*report_imbalance.sections(folders)]
-        write_page = functools.partial(_write, sections=sections)
+    # Read first, for what is damaged there is to be said before any work.
+    imbalance = report_imbalance.sections(folders)
 
     def write(summaries, models):
         clips = []
         if num_examples:
             clips = dataset.read_clips(configs[0]["records_dir"], split, num_examples)
-        return write_page(
-            pathlib.Path(output_dir),
-            summaries,
-            models,
-            clips,
-            indexes[0],
-            report_probe.probe_table(folders, probe.FILE, probe.TITLES),
-        )
+        tables = report_probe.probe_table(folders, probe.FILE, probe.TITLES)
+        page = (pathlib.Path(output_dir), summaries, models, clips, indexes[0], tables)
+        if folders[0].is_of_pairs:
+            return report_pairs.write(*page)
+        sections = [
+            *imbalance,
+            *report_categories.sections(folders, summaries, indexes[0].class_names, split),
+            *report_samples.sections(folders, summaries, indexes[0], sample_clip_ids),
+        ]
+        return _write(*page, sections)
 
     return write
 

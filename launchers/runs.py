@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ogm_tf.checkpoint_files import CheckpointFiles, flush, reason
@@ -75,6 +76,15 @@ class RunFolder:
         """What a run of `localize` says of every segment of a split, a CSV file."""
         return self.path / f"timelines_{split}.csv"
 
+    def predictions(self, split: str) -> pathlib.Path:
+        """What a run of `train` says of every clip of a split, a CSV file."""
+        return self.path / f"predictions_{split}.csv"
+
+    @property
+    def confidence(self) -> pathlib.Path:
+        """How sure a run of `train` was of some clips after every epoch, an `.npz` file."""
+        return self.path / "confidence.npz"
+
     @property
     def tensorboard(self) -> pathlib.Path:
         """Folder of TensorBoard's logs."""
@@ -101,7 +111,7 @@ class RunFolder:
                 ) from error
             for stale in [*self.path.glob(".*.*.*"), *self.checkpoints.glob(".*.*.*")]:
                 # An evaluation may be writing beside this run.
-                if not _is_running(stale.name.split(".")[2]):
+                if not _is_running(stale.name.split(".")[-2]):
                     stale.unlink(missing_ok=True)
             yield
 
@@ -169,6 +179,17 @@ class RunFolder:
     ) -> None:
         """Writes what the run says of every segment of a split."""
         self._write_csv(self.timelines(split), header, rows)
+
+    def write_predictions(
+        self, split: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Writes what the run says of every clip of a split."""
+        self._write_csv(self.predictions(split), header, rows)
+
+    def write_confidence(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes how sure the run was of some clips after every epoch, by name."""
+        with self._reported(self.confidence), _replacing(self.confidence) as partial:
+            np.savez_compressed(partial, **arrays)
 
     def read_metrics(self) -> dict[str, dict[str, float]]:
         """Returns the metrics of every split that has been evaluated."""

@@ -5,14 +5,16 @@ r"""Trains a network on prepared records, with or without balanced gradients.
 
 The same command on the same folder goes on with a run that was stopped or killed, and ends as if it
 had not been (docs/long_runs.md). The best epoch is chosen by accuracy on the validation split;
-without one the last epoch is kept.
+without one the last epoch is kept. What the best epoch says of every clip is in
+predictions_validation.csv and predictions_test.csv, and how sure each epoch was of some validation
+clips in confidence.npz (docs/analysis.md).
 """
 
 import functools
 
 from input_pipelines import dataset
 from input_pipelines.index import Index, read_index
-from launchers import fitting
+from launchers import fitting, recording
 from launchers.networks import build_model
 from launchers.settings import launch
 from launchers.training import TrainSettings
@@ -68,13 +70,14 @@ def _read(
         start_step=start.epoch * steps + start.step,
         **common,
     )
+    recorder = recording.recorder(settings, index)
     if "validation" not in index.splits:
         return fitting.Data(training.dataset, steps)
     validation = dataset.eval_dataset(
         settings.records_dir, "validation", settings.batch_size, **common
     )
     validation_steps = -(-validation.num_clips // settings.batch_size)
-    return fitting.Data(training.dataset, steps, validation.dataset, validation_steps)
+    return fitting.Data(training.dataset, steps, validation.dataset, validation_steps, recorder)
 
 
 def _check_modalities(settings: TrainSettings, index: Index) -> None:

@@ -118,3 +118,10 @@ class TrainSettings(FitSettings, RecordsSettings):
     accumulate_steps: int = positive(
         1, "Batches in one update: as one of --batch_size times as many clips."
     )
+    record_samples: int = setting(
+        256, "Validation clips, as many of each class, whose confidence is recorded after every "
+        "epoch; -1: all, 0: none.", rule=">= -1", holds=lambda value: value >= -1,
+    )  # fmt: skip
+    record_clip_ids: tuple[str, ...] = setting(
+        (), "The validation clips to record instead, by clip_id, with commas."
+    )

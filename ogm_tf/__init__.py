@@ -15,6 +15,7 @@ _require_supported(_sys.version_info, _keras.__version__)
 from ogm_tf import (  # noqa: E402
     callbacks,
     checkpoints,
+    confidence,
     encoders,
     fusion,
     layers,
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "checkpoints",
+    "confidence",
     "encoders",
     "fusion",
     "layers",

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -105,6 +105,7 @@ class OGMModel(keras.Model):
         self.accumulate_steps = int(accumulate_steps)
         # Plain objects hide their variables from Keras, which would count them among the weights.
         self._trackers: ModalityTrackers | None = None
+        self._observer: Callable[..., None] | None = None
         self._accumulator = Accumulator(self.accumulate_steps)
         self._epoch_counter = EpochCounter(
             tf.Variable(0, dtype=tf.int64, trainable=False), self._accumulator
@@ -309,6 +310,8 @@ class OGMModel(keras.Model):
             logits._keras_mask = counted
         loss = self.compute_loss(inputs, labels, logits, sample_weight)
         self._trackers.update_accuracy(unimodal, labels, counted)
+        if self._observer is not None:
+            self._observer(logits, unimodal, labels)
         results = self.compute_metrics(inputs, labels, logits, sample_weight)
         if counted is not None:
             # Keras' own mean over batches weighs a batch by all its rows.
@@ -320,6 +323,16 @@ class OGMModel(keras.Model):
             results["loss"] = self._trackers.counted_loss.result()
         hidden = self._trackers.training_only
         return {name: value for name, value in results.items() if name not in hidden}
+
+    def observe_evaluation(self, observer: Callable[..., None] | None) -> None:
+        """Has every step of evaluation tell, on each replica, what the network says of its rows.
+
+        Args:
+          observer: Called with the fused logits, each modality's, and the labels; None: nobody.
+        """
+        self._observer = observer
+        # Steps that have been traced tell those they told.
+        self.test_function = None
 
     def reset_metrics(self):
         super().reset_metrics()

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "ogm_tf.checkpoint_files": set(),
     "ogm_tf.checkpoints": {"ogm_tf.checkpoint_files"},
     "ogm_tf.compatibility": set(),
+    "ogm_tf.confidence": {"ogm_tf.modulation"},
     "ogm_tf.encoders": set(),
     "ogm_tf.fusion": set(),
     "ogm_tf.layers": set(),

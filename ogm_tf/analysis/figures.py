@@ -21,6 +21,7 @@ def accuracy_figure(
     whole_name: str = "fused",
     chance: float | None = None,
     best_epoch: int | None = None,
+    quantity: str = "accuracy",
     theme: Theme = LIGHT,
 ) -> Figure:
     """Draws the accuracy of the fused network and of every modality's branch per epoch.
@@ -31,6 +32,7 @@ def accuracy_figure(
       whole_name: Of the curve `fused`.
       chance: Accuracy of guessing, or None for no line.
       best_epoch: Epoch to mark, from 0, or None.
+      quantity: What the values are, if not accuracies.
       theme: Colours.
 
     Returns:
@@ -48,7 +50,7 @@ def accuracy_figure(
     if best_epoch is not None:
         axes.axvline(best_epoch, color=theme.muted, linewidth=1, label="best epoch")
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel("accuracy")
+    axes.set_ylabel(quantity)
     _epochs(axes, num_epochs)
     legend(axes, theme)
     return figure
@@ -259,14 +261,16 @@ def _height_with_legend(names: Collection[str]) -> float:
     return 2.9 + 0.18 * -(-len(names) // _legend_columns(names))
 
 
-def legend(axes: Axes, theme: Theme, columns: int | None = None) -> None:
-    """Writes what is what above the axes."""
+def legend(axes: Axes, theme: Theme, columns: int | None = None, of_figure: bool = False) -> None:
+    """Writes what is what above the axes, from their left edge or that of the figure."""
     handles, names = axes.get_legend_handles_labels()
-    written = axes.legend(
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    if of_figure:
+        place = {"loc": "outside upper left"}
+    written = (axes.figure if of_figure else axes).legend(
         handles, [name if len(name) <= 40 else name[:39] + "…" for name in names],
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns or _legend_columns(names),
-        frameon=False, fontsize=9, labelcolor=theme.ink, borderaxespad=0.2, handlelength=2.2,
-        columnspacing=1.0,
+        ncols=columns or _legend_columns(names), frameon=False, fontsize=9, labelcolor=theme.ink,
+        handlelength=2.2, columnspacing=1.0, **place,
     )  # fmt: skip
     # A dollar sign in a name is a dollar sign, not markup.
     for text in written.get_texts():

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from ogm_tf.analysis.summaries import MODULATION_SETTINGS, RunSummary, split_names, split_title
+from ogm_tf.analysis.summaries import RunSummary, split_names, split_title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def headlines(
     titles = [run.modulation_title for run in modulated]
     said = []
     for run in reversed(modulated):
-        other = min(plain, key=lambda candidate: _num_differences(candidate, run))
+        other = min(plain, key=run.num_differences)
         unique = titles.count(run.modulation_title) == 1
         title = run.modulation_title if unique else f"{run.modulation_title} ({run.name})"
         said.append(
@@ -95,11 +95,6 @@ def headlines(
 
 def _is_known(run: RunSummary, split: str) -> bool:
     return math.isfinite(run.metric(split, "accuracy"))
-
-
-def _num_differences(one: RunSummary, other: RunSummary) -> int:
-    names = (one.config.keys() | other.config.keys()) - set(MODULATION_SETTINGS)
-    return sum(one.config.get(name) != other.config.get(name) for name in names)
 
 
 def _level(run: RunSummary, modalities: Sequence[str], split: str, terms: Terms) -> str:

@@ -89,6 +89,9 @@ def write_page(
     folder = pathlib.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     pages.write(folder / "comparison.csv", _comparison_csv(runs).encode())
+    for section in sections:
+        for name, text in section.files.items():
+            pages.write(folder / name, text.encode())
     pages.write(folder / "index.html", page.encode())
     return folder / "index.html"
 

@@ -14,9 +14,11 @@ class Section:
       anchor: Its place in the page's address, lower case, unique in the page.
       template: Name of a file of the templates, which shows `section`.
       values: What the template shows, as `section.values`; pictures are data URIs.
+      files: Texts to write beside the page, by name.
     """
 
     title: str
     anchor: str
     template: str
     values: Mapping[str, Any]
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -37,6 +37,8 @@ def arrays(run_dir):
 def assert_same_runs(ours, theirs):
     for name in ("history.csv", "metrics.json", "state.json"):
         assert (ours / name).read_text() == (theirs / name).read_text(), name
+    for path in (*theirs.glob("predictions_*.csv"), *theirs.glob("confidence.npz")):
+        assert (ours / path.name).read_bytes() == path.read_bytes(), path.name
     received, expected = arrays(ours), arrays(theirs)
     assert received.keys() == expected.keys() and len(expected) > 100
     assert [name for name in expected if received[name] != expected[name]] == []

@@ -1,5 +1,6 @@
 """Clips on disk, records, training, evaluation, report, SavedModel: the whole sentence, small."""
 
+import csv
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from input_pipelines import dataset
 from input_pipelines.index import read_index
-from launchers import evaluate, export, prepare, report, train
+from launchers import evaluate, export, predictions, prepare, recording, report, train
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
 from tests.integration import small_records
@@ -52,6 +53,33 @@ def test_a_run_folder_holds_what_it_should(run_dir):
     assert folder.load_best().modulation.alpha == 0.5
 
 
+def test_what_it_says_of_every_clip_is_there(run_dir, records_dir):
+    folder, index = RunFolder(run_dir), read_index(records_dir)
+    for split, num_clips in (("validation", 9), ("test", 12)):
+        found = predictions.read(folder.predictions(split), index.class_names)
+        assert len(set(found.clip_ids)) == num_clips
+        for name, predicted in found.predicted.items():
+            metric = "accuracy" if name == "fused" else f"{name}_accuracy"
+            expected = folder.read_metrics()[split][metric]
+            assert np.mean(predicted == found.labels) == pytest.approx(expected)
+
+
+def test_confidence_of_the_best_epoch_is_that_of_the_best_model(run_dir):
+    folder = RunFolder(run_dir)
+    recorded = recording.read(folder)
+    assert recorded.names.tolist() == ["fused", "audio", "visual"]
+    assert recorded.epochs.tolist() == [0, 1] and recorded.confidence.shape == (2, 9, 3)
+    with open(folder.predictions("validation"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert recorded.clip_ids.tolist() == [row["clip_id"] for row in rows]
+    assert recorded.labels.tolist() == [row["label"] for row in rows]
+    columns = ("label_probability", "audio_label_probability", "visual_label_probability")
+    expected = [[float(row[column]) for column in columns] for row in rows]
+    best = folder.read_state()["best_epoch"]
+    np.testing.assert_allclose(recorded.confidence[best], expected, atol=2e-6)
+    assert np.abs(recorded.confidence[1 - best] - expected).max() > 1e-4
+
+
 def test_metrics_equal_keras_evaluate(run_dir, records_dir):
     model = RunFolder(run_dir).load_best()
     data = dataset.eval_dataset(records_dir, "test", 5)
@@ -72,6 +100,7 @@ def test_noise_levels_have_keys_of_their_own(run_dir):
     levels = (5.0, -5.0, float("inf"))
     results = evaluate.run(evaluate.EvaluateSettings(str(run_dir), audio_noise_snr_db=levels))
     assert set(results) == {"test_snr_5db", "test_snr_-5db", "test_snr_infdb"}
+    assert all(RunFolder(run_dir).predictions(name).exists() for name in results)
     metrics = RunFolder(run_dir).read_metrics()
     assert metrics["test_snr_infdb"] == pytest.approx(metrics["test"])
     assert metrics["test_snr_5db"]["loss"] != pytest.approx(metrics["test"]["loss"])
@@ -85,6 +114,8 @@ def test_report_and_export(run_dir, records_dir, tmp_path):
     text = page.read_text()
     accuracy = RunFolder(run_dir).read_metrics()["test"]["accuracy"]
     assert f"{accuracy:.3f}".lstrip("0") in text or f"{100 * accuracy:.1f}" in text
+    assert "Picked automatically of 9 recorded clips" in text
+    assert "Probability of the true class of clip" in text
     export.run(export.ExportSettings(str(run_dir), str(tmp_path / "model" / "1")))
     clip = dataset.read_clips(records_dir, "test", 1)[0]
     serve = tf.saved_model.load(str(tmp_path / "model" / "1")).signatures["serving_default"]

@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from launchers import networks, train
+from launchers import networks, recording, train
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
 from ogm_tf.checkpoint_files import CheckpointFiles
@@ -68,6 +69,10 @@ def test_two_workers_stop_together_and_train_as_two_devices(tmp_path, monkeypatc
     assert ours.read_history().keys() == theirs.read_history().keys()
     for name, values in theirs.read_history().items():
         assert ours.read_history()[name] == pytest.approx(values, rel=1e-4, abs=1e-6), name
+    recorded = [recording.read(folder) for folder in (ours, theirs)]
+    assert recorded[0].confidence.shape == (2, 9, 3)
+    np.testing.assert_allclose(recorded[0].confidence, recorded[1].confidence, atol=1e-5)
+    assert recorded[0].clip_ids.tolist() == recorded[1].clip_ids.tolist()
     for split, metrics in theirs.read_metrics().items():
         assert ours.read_metrics()[split] == pytest.approx(metrics, rel=1e-4), split
 

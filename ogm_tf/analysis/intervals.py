@@ -1,0 +1,66 @@
+"""What may be said of a mean of few values, and of a share of few things."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+_PROBABILITY = 0.95
+# The normal distribution's quantile, beyond which a half of the rest lies on each side.
+_NORMAL_QUANTILE = 1.959964
+
+
+def student(values: Sequence[float]) -> tuple[float, float]:
+    """Returns Student's 95 % interval of the mean of some values; NaN of fewer than 2."""
+    values = np.asarray(values, float)
+    if values.size < 2:
+        return math.nan, math.nan
+    half = student_quantile(values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def student_quantile(degrees: int) -> float:
+    """Returns the 97.5 % quantile of Student's distribution of so many degrees of freedom, >= 1."""
+    low, high = 0.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _probability_within(middle, degrees) < _PROBABILITY:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def wilson(num_right: float, num_all: int) -> tuple[float, float]:
+    """Returns Wilson's 95 % interval of a share; NaN of nothing.
+
+    Args:
+      num_right: In [0, num_all].
+      num_all: Things that were right or wrong, independently, >= 0.
+    """
+    if num_all == 0:
+        return math.nan, math.nan
+    share, square = num_right / num_all, _NORMAL_QUANTILE**2
+    centre = share + square / (2 * num_all)
+    half = math.sqrt(square * (share * (1 - share) + square / (4 * num_all)) / num_all)
+    scale = 1 + square / num_all
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def _probability_within(limit: float, degrees: int) -> float:
+    """Returns the probability that Student's t lies in [-limit, limit].
+
+    The finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(limit / math.sqrt(degrees))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    is_odd = degrees % 2
+    term = cosine if is_odd else 1.0
+    total = 0.0
+    for place in range(degrees // 2):
+        total += term
+        numerator = 2 * place + 1 + is_odd
+        term *= cosine**2 * numerator / (numerator + 1)
+    if is_odd:
+        return 2 / math.pi * (angle + sine * total)
+    return sine * total

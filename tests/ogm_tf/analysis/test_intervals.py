@@ -1,0 +1,28 @@
+"""Intervals against tables and hand-computed numbers."""
+
+import math
+
+import pytest
+
+from ogm_tf.analysis import intervals
+
+
+def test_students_quantiles_are_those_of_the_tables():
+    table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 10: 2.228, 29: 2.045, 120: 1.980}
+    for degrees, quantile in table.items():
+        assert intervals.student_quantile(degrees) == pytest.approx(quantile, abs=6e-4)
+
+
+def test_students_interval_by_hand():
+    # Mean 0.2, deviation 0.1, 4.303 * 0.1 / sqrt(3) = 0.24843.
+    low, high = intervals.student([0.1, 0.2, 0.3])
+    assert (low, high) == pytest.approx((-0.04843, 0.44843), abs=1e-4)
+    assert all(map(math.isnan, intervals.student([0.5])))
+
+
+def test_wilsons_interval_by_hand():
+    # z^2 = 3.8415: (0.8 + 0.19207 -+ sqrt(3.8415 (0.16 + 0.0960) / 10)) / 1.38415.
+    assert intervals.wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert intervals.wilson(0, 10) == pytest.approx((0, 3.8415 / 13.8415), abs=1e-4)
+    assert intervals.wilson(3, 3)[1] == pytest.approx(1)
+    assert all(map(math.isnan, intervals.wilson(0, 0)))
