@@ -1,4 +1,4 @@
-"""The built-in videos of events: what happens in them, when it is seen, heard and said to happen."""
+"""The built-in videos of events: what happens, and when it is seen, heard and told."""
 
 import collections
 import dataclasses
@@ -37,7 +37,9 @@ DEFAULT = DATASETS["synthetic_events"]
 def is_in(intervals, num_segments):
     """Which segments lie in one of the intervals, bool [T]."""
     segments = np.arange(num_segments)
-    return sum(((a <= segments) & (segments < b) for a, b in intervals), np.zeros(num_segments, bool))
+    return sum(
+        ((a <= segments) & (segments < b) for a, b in intervals), np.zeros(num_segments, bool)
+    )
 
 
 def plans(settings, split):
