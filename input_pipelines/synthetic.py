@@ -1,4 +1,4 @@
-"""The built-in dataset `synthetic`: sounding objects, written as real mp4 files.
+"""The built-in datasets `synthetic...`: sounding objects, written as real mp4 files.
 
 Every clip shows one moving shape on a cluttered background and plays the shape's sound in noise.
 Either modality names the class, but sound is learned within a few epochs and vision slowly: the
@@ -20,6 +20,8 @@ import av
 import numpy as np
 from absl import logging
 
+from input_pipelines import event_videos
+from input_pipelines.event_videos import EventVideoSettings
 from input_pipelines.manifest import SPLITS, write_manifest
 from input_pipelines.progress import progress_bar
 from input_pipelines.sounding_objects import CLASS_NAMES, draw_picture, draw_shared, draw_sound
@@ -115,6 +117,8 @@ class SyntheticSettings:
         return easiest + (hardest - easiest) * difficulty
 
 
+Settings = SyntheticSettings | EventVideoSettings
+
 # Those that `prepare` knows by name. Sound and picture of a clip belong together by their traits,
 # or by the moments in which they are heard and seen.
 DATASETS = {
@@ -139,6 +143,7 @@ DATASETS = {
         visual_difficulty=0.0,
         events=True,
     ),
+    "synthetic_events": EventVideoSettings(),
 }
 
 
@@ -248,11 +253,16 @@ def encode_clip(
         container.mux(audio.encode())
 
 
-def _write_clip(folder: pathlib.Path, settings: SyntheticSettings, item: tuple[str, int]) -> dict:
+def _write_clip(folder: pathlib.Path, settings: Settings, item: tuple[str, int]) -> dict:
     split, index = item
     clip_id = f"{split}-{index:05d}"
     path = f"clips/{clip_id}.mp4"
-    frames, waveform, label = render_clip(settings, split, index)
+    event = {}
+    if isinstance(settings, EventVideoSettings):
+        frames, waveform, label, event_s = event_videos.render_clip(settings, split, index)
+        event = dict(zip(("event_start_s", "event_end_s"), event_s, strict=True))
+    else:
+        frames, waveform, label = render_clip(settings, split, index)
     encode_clip(
         folder / path,
         frames,
@@ -260,10 +270,15 @@ def _write_clip(folder: pathlib.Path, settings: SyntheticSettings, item: tuple[s
         frame_rate=settings.frame_rate,
         sample_rate_hz=settings.sample_rate_hz,
     )
-    return {"clip_id": clip_id, "split": split, "label": label, "path": path}
+    return {"clip_id": clip_id, "split": split, "label": label, "path": path, **event}
 
 
-def _is_finished(output_dir: pathlib.Path, settings: SyntheticSettings) -> bool:
+def _as_text(settings: Settings) -> str:
+    stored = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(settings)}
+    return json.dumps(stored, indent=2) + "\n"
+
+
+def _is_finished(output_dir: pathlib.Path, settings: Settings) -> bool:
     if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
         return False
     if not (output_dir / _SETTINGS).is_file() or not (output_dir / _MANIFEST).is_file():
@@ -271,7 +286,7 @@ def _is_finished(output_dir: pathlib.Path, settings: SyntheticSettings) -> bool:
             "`output_dir` must be empty, absent or hold a synthetic dataset. "
             f"Received: output_dir={str(output_dir)!r}."
         )
-    wanted = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(settings)}
+    wanted = json.loads(_as_text(settings))
     found = json.loads((output_dir / _SETTINGS).read_text(encoding="utf-8"))
     differences = [
         f"{name}={wanted.get(name)!r}, there {found.get(name)!r}"
@@ -288,7 +303,7 @@ def _is_finished(output_dir: pathlib.Path, settings: SyntheticSettings) -> bool:
 
 def write_dataset(
     output_dir: str | os.PathLike,
-    settings: SyntheticSettings,
+    settings: Settings,
     num_workers: int | None = None,
     progress: bool = True,
 ) -> pathlib.Path:
@@ -325,9 +340,7 @@ def write_dataset(
     try:
         rows = _write_clips(partial, settings, num_workers, progress)
         write_manifest(partial / _MANIFEST, rows)
-        stored = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(settings)}
-        text = json.dumps(stored, indent=2)
-        (partial / _SETTINGS).write_text(text + "\n", encoding="utf-8")
+        (partial / _SETTINGS).write_text(_as_text(settings), encoding="utf-8")
         try:
             os.rename(partial, output_dir)
         except OSError:
@@ -340,7 +353,7 @@ def write_dataset(
 
 
 def _write_clips(
-    folder: pathlib.Path, settings: SyntheticSettings, num_workers: int, progress: bool
+    folder: pathlib.Path, settings: Settings, num_workers: int, progress: bool
 ) -> list[dict]:
     items = [(split, index) for split in SPLITS for index in range(settings.num_clips(split))]
     write = functools.partial(_write_clip, folder, settings)

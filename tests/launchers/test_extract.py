@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import ogm_tf
-from input_pipelines import audio, feature_folder, synthetic_features
-from launchers import extract
+from input_pipelines import audio, event_videos, feature_folder, synthetic, synthetic_features
+from launchers import extract, prepare
 from launchers.extracting import ExtractSettings
 from launchers.runs import RunFolder
 from tests.input_pipelines import handmade_records
@@ -304,3 +304,55 @@ def test_built_in_sequences(tmp_path, monkeypatch):
     for name, array in expected.arrays.items():
         np.testing.assert_array_equal(found.arrays[name][4], array[4])
     assert feature_folder.read_about(tmp_path / "a").settings["seed"] == 3
+
+
+def test_segments_of_built_in_videos_are_labelled_as_they_are_drawn(tmp_path):
+    videos = event_videos.EventVideoSettings(
+        num_classes=3, train_clips=6, validation_clips=3, test_clips=3, num_segments=4,
+        segment_s=0.25, event_segments=(1, 3), num_silent=1, frame_size=32, signal_to_noise_db=60.0,
+        clutter=0.0,
+    )  # fmt: skip
+    manifest = synthetic.write_dataset(tmp_path / "data", videos, num_workers=1, progress=False)
+    window = {"window_s": 0.25, "fft_length": 256, "hop_length": 256, "num_frames": 1}
+    frames = {"frame_height": 16, "frame_width": 16, "frames_per_second": 8.0}
+    prepare.run(
+        prepare.PrepareSettings(
+            str(tmp_path / "records"), manifest=str(manifest), num_workers=0, **window, **frames
+        )
+    )
+    keras.Sequential([keras.layers.Reshape((129 * 16, 1, 1), input_shape=(129, 16, 1))]).save(
+        tmp_path / "sound.keras"
+    )
+    keras.Sequential([keras.layers.AveragePooling2D(8, input_shape=(16, 16, 3))]).save(
+        tmp_path / "pictures.keras"
+    )
+    extract.run(
+        ExtractSettings(
+            str(tmp_path / "features"), records_dir=str(tmp_path / "records"), segments=4,
+            audio_encoder=str(tmp_path / "sound.keras"),
+            visual_encoder=str(tmp_path / "pictures.keras"),
+        )
+    )  # fmt: skip
+    features = feature_folder.open_folder(tmp_path / "features")
+    names = (*features.class_names, "background")
+    assert len(features.video_ids) == 12 and features.shapes["visual"] == (4, 2, 2, 3)
+    for row, video_id in enumerate(features.video_ids):
+        split, index = video_id.split("-")
+        plan = event_videos.draw_plan(videos, split, int(index))
+        expected = [plan.label if held else "background" for held in _lie_in(plan.event)]
+        assert [names[label] for label in features.labels[row]] == expected
+        # Sound and picture of every segment are its own: the loudest of its spectrogram, and in how
+        # many quarters of the frame there is something brighter than the ground.
+        loudest = features.arrays["audio"][row][:, 1]
+        heard = _lie_in(*(stretch for own in plan.heard.values() for stretch in own))
+        if not heard.all():
+            assert loudest[heard].min() > loudest[~heard].max() + 1
+        maps = features.arrays["visual"][row].reshape(4, 4, 3)
+        places = (maps - maps.min(axis=1, keepdims=True)).max(axis=-1) > 0.05
+        seen = np.sum([_lie_in(own) for own in plan.seen.values()], axis=0)
+        assert places.sum(axis=1).tolist() == seen.tolist()
+
+
+def _lie_in(*stretches):
+    """Which of four segments lie in one of these, each its first and the one after its last."""
+    return np.any([[start <= n < end for n in range(4)] for start, end in stretches], axis=0)

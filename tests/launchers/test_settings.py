@@ -129,10 +129,12 @@ EXTRACTED = (ExtractSettings, "--records_dir=r", "--audio_encoder=a", "--visual_
 
 def programs(preset):
     """What a preset is for: settings and the arguments they need besides it."""
-    model = re.search(r"^--model=(.*)$", preset.read_text(), re.MULTILINE)
-    if model is not None:
-        return [LOCALIZED] if model[1] in localizing.MODELS else [PREPARED, PRETRAINED]
-    return [PREPARED, EXTRACTED if "--segments=" in preset.read_text() else TRAINED]
+    given = dict(re.findall(r"^--(\w+)=(.*)$", preset.read_text(), re.MULTILINE))
+    if "model" in given:
+        return [LOCALIZED] if given["model"] in localizing.MODELS else [PREPARED, PRETRAINED]
+    if "segments" not in given:
+        return [PREPARED, TRAINED]
+    return [PREPARED, EXTRACTED, *([TRAINED] if "encoder" in given else [])]
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.flags")), ids=lambda path: path.stem)

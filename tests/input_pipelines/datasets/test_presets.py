@@ -6,6 +6,7 @@ import re
 import pytest
 
 import launchers
+from input_pipelines import synthetic
 from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
 from launchers.extracting import ExtractSettings
 from launchers.prepare import PrepareSettings
@@ -130,7 +131,7 @@ def _prepare_settings(name):
 def test_every_preset_of_a_known_dataset_is_here():
     # The others are this project's own, of pairs, or of segments.
     names = {path.stem for path in PRESETS.glob("*.flags") if "--model=" not in path.read_text()}
-    others = {"ave_segments", "grid_digits", "synthetic"}
+    others = {"ave_segments", "grid_digits", "synthetic", "synthetic_events"}
     assert names - others == SHAPES.keys() == SETTINGS.keys()
 
 
@@ -142,6 +143,19 @@ def test_ave_in_segments_is_for_prepare_and_for_extract():
     values = {"records_dir": "r", "audio_encoder": "a", "visual_encoder": "v", "output_dir": "o"}
     extracting = from_flagfile(ExtractSettings, path, **values)
     assert (extracting.segments, extracting.segment_s) == (10, 1.0)
+
+
+def test_built_in_events_are_for_prepare_train_and_extract():
+    path = PRESETS / "synthetic_events.flags"
+    videos = synthetic.DATASETS["synthetic_events"]
+    settings = _prepare_settings("synthetic_events").clip_settings()
+    values = {"records_dir": "r", "audio_encoder": "a", "visual_encoder": "v", "output_dir": "o"}
+    extracting = from_flagfile(ExtractSettings, path, **values)
+    training = from_flagfile(TrainSettings, path, records_dir="r", output_dir="o")
+    # A window is a segment, and the segments are the video.
+    assert settings.window_s == videos.segment_s
+    assert extracting.segments * settings.window_s == videos.duration_s
+    assert (training.encoder, training.epochs) == ("small_cnn", 40)
 
 
 def _flags(name):
