@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from benchmarks import launched, paired
+from benchmarks import comparison, launched
 from launchers import evaluate, prepare, train
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
@@ -46,8 +46,8 @@ class BalanceSettings(LauncherSettings):
     preset: str = setting(dataclasses.MISSING, "Flagfile of `prepare` and `train`.")
     output_dir: str = setting(dataclasses.MISSING, "Folder of records, runs and tables.")
     manifest: str | None = setting(None, "Of your own clips; by default the built-in dataset.")
-    seeds: tuple[int, ...] = paired.seeds((0, 1, 2, 3, 4))
-    methods: tuple[str, ...] = paired.methods(tuple(METHODS), tuple(METHODS))
+    seeds: tuple[int, ...] = comparison.seeds((0, 1, 2, 3, 4))
+    methods: tuple[str, ...] = comparison.methods(tuple(METHODS), tuple(METHODS))
     audio_noise_snr_db: tuple[float, ...] = setting((), "Levels of noise in the test sound, dB.")
 
 
@@ -69,7 +69,7 @@ def table(results: dict[str, list[dict[str, float]]], levels: tuple[float, ...])
         method: [{title: row[key] for title, key in keys.items()} for row in rows]
         for method, rows in results.items()
     }
-    return paired.markdown(["method", *keys], paired.lines(found))
+    return comparison.markdown(["method", *keys], comparison.lines(found))
 
 
 def _result(settings: BalanceSettings, method: str, seed: int) -> dict[str, float]:

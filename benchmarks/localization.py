@@ -23,7 +23,7 @@ import pathlib
 
 from absl import logging
 
-from benchmarks import launched, paired
+from benchmarks import comparison, launched
 from launchers.localizing import MODELS, SUPERVISIONS
 from launchers.settings import LauncherSettings, launch, setting
 
@@ -52,8 +52,8 @@ class LocalizationSettings(LauncherSettings):
         rule=f"among {', '.join(SUPERVISIONS)}",
         holds=lambda value: value and set(value) <= set(SUPERVISIONS),
     )  # fmt: skip
-    methods: tuple[str, ...] = paired.methods(("none", "ogm_ge"))
-    seeds: tuple[int, ...] = paired.seeds((0, 1, 2, 3, 4))
+    methods: tuple[str, ...] = comparison.methods(("none", "ogm_ge"))
+    seeds: tuple[int, ...] = comparison.seeds((0, 1, 2, 3, 4))
     preset_prefix: str = setting("synthetic", "First part of the presets' names.")
     features_dir: str | None = setting(
         None, "Of your own features; by default the built-in feature sequences."
@@ -74,15 +74,15 @@ def run(settings: LocalizationSettings) -> None:
     print(table(results))
 
 
-def table(results: dict[str, dict[str, paired.Rows]]) -> str:
+def table(results: dict[str, dict[str, comparison.Rows]]) -> str:
     """Returns Markdown: means and standard deviations, and paired differences against "none".
 
     Args:
       results: Of every network and method, what each seed gave, in the order of the seeds.
     """
-    rows = [[network, *line] for network, own in results.items() for line in paired.lines(own)]
+    rows = [[network, *line] for network, own in results.items() for line in comparison.lines(own)]
     names = next(iter(next(iter(results.values())).values()))[0]
-    return paired.markdown(["network, supervision", "method", *names], rows)
+    return comparison.markdown(["network, supervision", "method", *names], rows)
 
 
 def _result(

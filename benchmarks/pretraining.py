@@ -23,7 +23,7 @@ import pathlib
 
 from absl import logging
 
-from benchmarks import launched, paired
+from benchmarks import comparison, launched
 from launchers import prepare, probe
 from launchers.pretraining import KINDS
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
@@ -41,8 +41,8 @@ class PretrainingSettings(LauncherSettings):
         tuple(KINDS), "Networks, with commas.",
         rule=f"among {', '.join(KINDS)}", holds=lambda value: value and set(value) <= set(KINDS),
     )  # fmt: skip
-    methods: tuple[str, ...] = paired.methods(("none", "ogm_ge"))
-    seeds: tuple[int, ...] = paired.seeds((0, 1, 2))
+    methods: tuple[str, ...] = comparison.methods(("none", "ogm_ge"))
+    seeds: tuple[int, ...] = comparison.seeds((0, 1, 2))
     preset_prefix: str = setting("synthetic", "First part of the presets' names.")
     manifest: str | None = setting(
         None, "Of your own videos, which are taken whole; by default the built-in datasets."
@@ -63,15 +63,15 @@ def run(settings: PretrainingSettings) -> None:
     print(table(results))
 
 
-def table(results: dict[str, dict[str, paired.Rows]]) -> str:
+def table(results: dict[str, dict[str, comparison.Rows]]) -> str:
     """Returns Markdown: means and standard deviations, and paired differences against "none".
 
     Args:
       results: Of every network and method, what each seed gave, in the order of the seeds.
     """
-    rows = [[model, *line] for model, own in results.items() for line in paired.lines(own)]
+    rows = [[model, *line] for model, own in results.items() for line in comparison.lines(own)]
     names = next(iter(next(iter(results.values())).values()))[0]
-    return paired.markdown(["network", "method", *names], rows)
+    return comparison.markdown(["network", "method", *names], rows)
 
 
 def _result(
