@@ -18,19 +18,17 @@ Student's, 95 %.
 
 import dataclasses
 import json
-import os
 import pathlib
-import platform
 
 import keras
 import numpy as np
 from absl import logging
 
+from benchmarks import comparison, launched
 from launchers import evaluate, prepare, train
-from launchers.runs import RunFolder, write_json
+from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
 from launchers.training import TrainSettings
-from ogm_tf.analysis.paired import MAX_SEEDS, difference, spread
 
 METHODS = {
     "visual only": {"remove_modality": "audio"},
@@ -48,14 +46,8 @@ class BalanceSettings(LauncherSettings):
     preset: str = setting(dataclasses.MISSING, "Flagfile of `prepare` and `train`.")
     output_dir: str = setting(dataclasses.MISSING, "Folder of records, runs and tables.")
     manifest: str | None = setting(None, "Of your own clips; by default the built-in dataset.")
-    seeds: tuple[int, ...] = setting(
-        (0, 1, 2, 3, 4), "Seeds, with commas.",
-        rule=f"2 to {MAX_SEEDS} seeds", holds=lambda value: 2 <= len(value) <= MAX_SEEDS,
-    )  # fmt: skip
-    methods: tuple[str, ...] = setting(
-        tuple(METHODS), "Methods, with commas.",
-        rule=f"among {', '.join(METHODS)}", holds=lambda value: set(value) <= set(METHODS),
-    )  # fmt: skip
+    seeds: tuple[int, ...] = comparison.seeds((0, 1, 2, 3, 4))
+    methods: tuple[str, ...] = comparison.methods(tuple(METHODS), tuple(METHODS))
     audio_noise_snr_db: tuple[float, ...] = setting((), "Levels of noise in the test sound, dB.")
 
 
@@ -63,11 +55,7 @@ def run(settings: BalanceSettings) -> None:
     """Trains what is missing and prints the tables."""
     results = {method: [_result(settings, method, seed) for seed in settings.seeds]
                for method in settings.methods}  # fmt: skip
-    write_json(
-        pathlib.Path(settings.output_dir) / "balance.json",
-        {"settings": dataclasses.asdict(settings), "cores": os.cpu_count(),
-         "machine": platform.machine(), "test": results},
-    )  # fmt: skip
+    launched.write_results(settings, "balance", test=results)
     print(table(results, settings.audio_noise_snr_db))
 
 
@@ -77,18 +65,11 @@ def table(results: dict[str, list[dict[str, float]]], levels: tuple[float, ...])
     keys |= {f"{snr:g} dB": f"accuracy_{snr:g}db" for snr in levels}
     if levels:
         keys["mean over noise"] = "accuracy_sweep"
-    header = ["method", *keys]
-    lines = [" | ".join(header), " | ".join("---" for _ in header)]
-    for method, rows in results.items():
-        cells = [spread([row[key] for row in rows]) for key in keys.values()]
-        lines.append(" | ".join([method, *cells]))
-    for method, rows in results.items():
-        if "none" not in results or method == "none":
-            continue
-        pairs = list(zip(rows, results["none"], strict=True))
-        cells = [difference([a[key] - b[key] for a, b in pairs]) for key in keys.values()]
-        lines.append(" | ".join([f"{method} - none", *cells]))
-    return "\n".join(f"| {line} |" for line in lines)
+    found = {
+        method: [{title: row[key] for title, key in keys.items()} for row in rows]
+        for method, rows in results.items()
+    }
+    return comparison.markdown(["method", *keys], comparison.lines(found))
 
 
 def _result(settings: BalanceSettings, method: str, seed: int) -> dict[str, float]:

@@ -11,33 +11,25 @@ Your own videos, whole, and what the audio encoders then know of other sounds:
       --manifest=$GRID_DIGITS/manifest.csv --output_dir=runs/pretraining_grid --esc50_dir=$ESC10
 
 The preset of a network is launchers/presets/<prefix>_<model>.flags. Finished runs are kept: the
-same command goes on where it was stopped. Accuracies are of the test split's pairs, at the epoch
-that validation chose. Differences are paired by seed; their interval is Student's, 95 %.
+same command goes on where it was stopped; so are probes with the settings of this command.
+Accuracies are of the test split's pairs, at the epoch that validation chose; minutes are of the
+whole training, and unknown of runs that were stopped on the way. Differences are paired by seed;
+their interval is Student's, 95 %.
 """
 
 import dataclasses
 import json
-import os
 import pathlib
-import platform
-import subprocess
-import sys
-import time
 
 from absl import logging
 
-from launchers import prepare
+from benchmarks import comparison, launched
+from launchers import prepare, probe
 from launchers.pretraining import KINDS
-from launchers.probe import FILE as PROBE_FILE
-from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
-from ogm_tf.analysis.paired import MAX_SEEDS, difference, spread
 
-METHODS = ("none", "ogm", "ogm_ge")
-PRESETS = pathlib.Path(__file__).resolve().parents[1] / "launchers" / "presets"
 PAIRS = {"pairs": "accuracy", "positive": "positive_accuracy", "negative": "negative_accuracy"}
 PROBED = {"probe": "encoder", "random encoder": "random_encoder", "log-mel": "log_mel"}
-_TIME = "training.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +41,8 @@ class PretrainingSettings(LauncherSettings):
         tuple(KINDS), "Networks, with commas.",
         rule=f"among {', '.join(KINDS)}", holds=lambda value: value and set(value) <= set(KINDS),
     )  # fmt: skip
-    methods: tuple[str, ...] = setting(
-        ("none", "ogm_ge"), "Methods, with commas.",
-        rule=f"among {', '.join(METHODS)}",
-        holds=lambda value: value and set(value) <= set(METHODS),
-    )  # fmt: skip
-    seeds: tuple[int, ...] = setting(
-        (0, 1, 2), "Seeds, with commas.",
-        rule=f"2 to {MAX_SEEDS} seeds", holds=lambda value: 2 <= len(value) <= MAX_SEEDS,
-    )  # fmt: skip
+    methods: tuple[str, ...] = comparison.methods(("none", "ogm_ge"))
+    seeds: tuple[int, ...] = comparison.seeds((0, 1, 2))
     preset_prefix: str = setting("synthetic", "First part of the presets' names.")
     manifest: str | None = setting(
         None, "Of your own videos, which are taken whole; by default the built-in datasets."
@@ -74,57 +59,50 @@ def run(settings: PretrainingSettings) -> None:
         }
         for model in settings.models
     }
-    write_json(
-        pathlib.Path(settings.output_dir) / "pretraining.json",
-        {"settings": dataclasses.asdict(settings), "cores": len(os.sched_getaffinity(0)),
-         "machine": platform.machine(), "results": results},
-    )  # fmt: skip
+    launched.write_results(settings, "pretraining", results=results)
     print(table(results))
 
 
-def table(results: dict[str, dict[str, list[dict[str, float]]]]) -> str:
-    """Returns Markdown: means and standard deviations, and paired differences against "none"."""
-    names = list(next(iter(next(iter(results.values())).values()))[0])
-    header = ["network", "method", *names]
-    lines = [header, ["---" for _ in header]]
-    for model, methods in results.items():
-        for method, rows in methods.items():
-            lines.append([model, method, *(spread([row[name] for row in rows]) for name in names)])
-        for method, rows in methods.items():
-            if method == "none" or "none" not in methods:
-                continue
-            both = list(zip(rows, methods["none"], strict=True))
-            cells = [difference([a[name] - b[name] for a, b in both]) for name in names]
-            lines.append([model, f"{method} - none", *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def table(results: dict[str, dict[str, comparison.Rows]]) -> str:
+    """Returns Markdown: means and standard deviations, and paired differences against "none".
+
+    Args:
+      results: Of every network and method, what each seed gave, in the order of the seeds.
+    """
+    rows = [[model, *line] for model, own in results.items() for line in comparison.lines(own)]
+    names = next(iter(next(iter(results.values())).values()))[0]
+    return comparison.markdown(["network", "method", *names], rows)
 
 
-def _result(settings: PretrainingSettings, model: str, method: str, seed: int) -> dict[str, float]:
+def _result(
+    settings: PretrainingSettings, model: str, method: str, seed: int
+) -> dict[str, float | None]:
     records_dir = _records(settings, model)
     run_dir = pathlib.Path(settings.output_dir) / f"{model}_{method}_seed{seed}"
     logging.info("%s, %s, seed %d.", model, method, seed)
-    begin = time.monotonic()
-    # Of a finished run it compares the settings, and nothing else.
-    _launch(
-        "pretrain", f"--flagfile={_preset(settings, model)}", f"--records_dir={records_dir}",
-        f"--output_dir={run_dir}", f"--modulation={method}", f"--seed={seed}",
+    found = launched.train(
+        "pretrain", run_dir, f"--flagfile={_preset(settings, model)}",
+        f"--records_dir={records_dir}", f"--modulation={method}", f"--seed={seed}",
     )  # fmt: skip
-    if not (run_dir / _TIME).exists():
-        write_json(run_dir / _TIME, {"seconds": time.monotonic() - begin})
-    folder = RunFolder(run_dir)
-    metrics = folder.read_metrics()["test"]
-    result = {title: metrics[name] for title, name in PAIRS.items()}
+    result = {title: found[name] for title, name in PAIRS.items()}
     if settings.esc50_dir is not None:
-        if not (run_dir / PROBE_FILE).exists():
-            _launch(
-                "probe", f"--run_dir={run_dir}", "--dataset=esc50", f"--seed={seed}",
-                f"--data_dir={settings.esc50_dir}",
-            )  # fmt: skip
-        probed = json.loads((run_dir / PROBE_FILE).read_text())["results"]
+        probed = _probe(probe.ProbeSettings(str(run_dir), "esc50", settings.esc50_dir, seed=seed))
         result |= {title: probed[name]["mean"] for title, name in PROBED.items()}
-    result["minutes"] = json.loads((run_dir / _TIME).read_text())["seconds"] / 60
+    result["minutes"] = found["minutes"]
     logging.info("%s, %s, seed %d: %s", model, method, seed, json.dumps(result))
     return result
+
+
+def _probe(settings: probe.ProbeSettings) -> dict[str, dict[str, float]]:
+    """Returns the results of a probe: those it has, if it was made with these settings."""
+    report = probe.kept_report(settings)
+    if report is None:
+        launched.launch(
+            "probe", f"--run_dir={settings.run_dir}", f"--dataset={settings.dataset}",
+            f"--data_dir={settings.data_dir}", f"--seed={settings.seed}",
+        )  # fmt: skip
+        report = probe.kept_report(settings)
+    return report["results"]
 
 
 def _records(settings: PretrainingSettings, model: str) -> str:
@@ -147,12 +125,7 @@ def _records(settings: PretrainingSettings, model: str) -> str:
 
 
 def _preset(settings: PretrainingSettings, model: str) -> str:
-    return str(PRESETS / f"{settings.preset_prefix}_{model}.flags")
-
-
-def _launch(name: str, *arguments: str) -> None:
-    """Runs a launcher in a process of its own, so that its time and memory are its own."""
-    subprocess.run([sys.executable, "-m", f"launchers.{name}", *arguments], check=True)
+    return launched.preset(settings.preset_prefix, model)
 
 
 if __name__ == "__main__":

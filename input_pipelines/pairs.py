@@ -13,22 +13,19 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from input_pipelines import clips, files
+from input_pipelines import files, pair_clips
 from input_pipelines.clips import Loader
 from input_pipelines.dataset import finish, steps_per_epoch
 from input_pipelines.index import Index, read_index, shard_paths
 from input_pipelines.order import Rows, epoch_coins, epoch_order, epoch_others, own_positions
-from input_pipelines.pair_groups import MODALITIES, GroupLoader, Task
+from input_pipelines.pair_groups import GroupLoader, Task
 from input_pipelines.record_reader import RecordReader
-from input_pipelines.settings import ClipSettings
 
 # Shifts of multisensory's pairs.
 SHIFT_S = (2.0, 5.8)
 # Evaluation has the same pairs in every run, whatever its seed.
 _EVALUATION_SEED = 0
-_NAMED_CLIPS = 20
 
 
 class PairData(NamedTuple):
@@ -106,13 +103,11 @@ def pair_dataset(
     task = Task(kind, sampling, tuple(shift_s), training)
     task.check_batches(batch_size, start_step, rows)
     index = read_index(records_dir)
-    settings = _pair_settings(index)
+    settings = pair_clips.pair_settings(index)
     num_clips = steps_per_epoch(index, 1, split)
     reader = RecordReader(shard_paths(records_dir, index.splits[split]), index.splits[split].shards)
-    usable, left_out = _usable(index, split, reader, settings, task)
-    least_s = task.least_samples(settings) / settings.audio.sample_rate_hz
-    received = f"split={split!r} with {len(usable)} of {num_clips} clips of {least_s:g} s or more"
-    _check_clips(task, len(usable), batch_size, received)
+    usable, left_out = pair_clips.long_enough(index, split, reader, settings, task)
+    pair_clips.require_enough(task, settings, split, len(usable), num_clips, batch_size)
     load = Loader(settings, seed if training else _EVALUATION_SEED, training)
     source = _Source(task, reader, usable, load)
     if training:
@@ -218,58 +213,6 @@ class _Source:
         places = range(self.task.num_records)
         records = [self.reader.checked(read[0][place], read[1][place]) for place in places]
         return GroupLoader(self.task, self.load)(*draws, records)
-
-
-def _check_clips(task: Task, num_clips: int, batch_size: int, received: str) -> None:
-    """Refuses a split that has too few clips for the pairs, or for one batch of them."""
-    least = 2 if task.kind == "correspondence" else 1
-    if task.training:
-        least = max(least, batch_size * task.clips_per_group // task.group_size)
-    if num_clips < least:
-        raise ValueError(
-            f"Pairs of {task.kind} in batches of {batch_size} need at least {least} clips that "
-            f"are long enough. Received: {received}."
-        )
-
-
-def _pair_settings(index: Index) -> ClipSettings:
-    """Returns the settings to read sound and pictures with, and nothing else."""
-    if missing := set(MODALITIES) - set(index.settings.modalities):
-        raise ValueError(
-            f"Records of pairs must have {' and '.join(MODALITIES)}. Received: modalities="
-            f"{index.settings.modalities}, without {' and '.join(sorted(missing))}."
-        )
-    return dataclasses.replace(index.input_settings, modalities=MODALITIES)
-
-
-def _usable(
-    index: Index, split: str, reader: RecordReader, settings: ClipSettings, task: Task
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns the numbers of the clips that are long enough, and the names of the others."""
-    num_clips = index.splits[split].num_clips
-    numbers = np.arange(num_clips)
-    least = task.least_samples(settings)
-    shortest_s = min(map(float, index.splits[split].duration_counts))
-    # The index rounds to two decimals; only what is near the limit must be looked up.
-    if (shortest_s - 0.01) * settings.audio.sample_rate_hz >= least:
-        return numbers, ()
-    only_sound = dataclasses.replace(settings, modalities=("audio",))
-
-    def length(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        clip = clips.parse(reader.checked(number, record), only_sound)
-        return clip.clip_id, clips.clip_samples(clip, only_sound)
-
-    lengths = reader.read(tf.constant(numbers)).map(length, tf.data.AUTOTUNE, deterministic=True)
-    names, found = next(iter(lengths.batch(num_clips)))
-    is_long = found.numpy() >= least
-    left_out = tuple(name.decode() for name in names.numpy()[~is_long])
-    if left_out:
-        more = len(left_out) - _NAMED_CLIPS
-        named = ", ".join(left_out[:_NAMED_CLIPS]) + (f" and {more} more" if more > 0 else "")
-        rule = "Split %r: %d of %d clips are left out of %s, for they are shorter than %g s: %s."
-        least_s = least / settings.audio.sample_rate_hz
-        logging.warning(rule, split, len(left_out), num_clips, task.kind, least_s, named)
-    return numbers[is_long], left_out
 
 
 def _own_groups(

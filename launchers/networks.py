@@ -21,7 +21,7 @@ _FUSIONS = {
     "film": ogm_tf.fusion.FiLM,
     "gated": ogm_tf.fusion.Gated,
 }
-_PAIR_NETWORKS = {"l3net": l3_net.build, "avsa": avsa.build, "avca": avca.build}
+_PAIR_NETWORKS = {"l3net": l3_net, "avsa": avsa, "avca": avca}
 _EVENT_NETWORKS = {"agva": agva.build, "dmrn": dmrn.build, "psp": psp.build}
 # Of the videos for which PSP's thresholds were published.
 _PSP_SEGMENTS = 10
@@ -46,6 +46,19 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
     return _compiled(model, settings, shapes)
 
 
+def require_pair_inputs(model: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuses, without building it, what a network of `pretrain` cannot take.
+
+    Args:
+      model: Name of the network.
+      shapes: Of sound and pictures.
+
+    Raises:
+      ValueError: where their sizes are too small, or do not fit each other.
+    """
+    _PAIR_NETWORKS[model].require_inputs(shapes["audio"], shapes["visual"])
+
+
 def build_pair_model(settings: PretrainSettings, index: Index) -> PairModel:
     """Returns the compiled model of a run of `pretrain`.
 
@@ -57,7 +70,7 @@ def build_pair_model(settings: PretrainSettings, index: Index) -> PairModel:
       ValueError: where the network cannot take the records' sound or pictures.
     """
     shapes = {name: index.settings.shapes[name] for name in ("audio", "visual")}
-    network = _PAIR_NETWORKS[settings.model](
+    network = _PAIR_NETWORKS[settings.model].build(
         settings.size,
         audio_shape=shapes["audio"],
         visual_shape=shapes["visual"],

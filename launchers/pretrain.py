@@ -15,14 +15,22 @@ pairs; without one the last epoch is kept.
 
 import functools
 
-from input_pipelines import pairs
+from input_pipelines import pair_clips, pairs
 from input_pipelines.index import Index, read_index
 from input_pipelines.order import Rows
+from input_pipelines.pair_groups import Task
 from launchers import fitting
-from launchers.networks import build_pair_model
+from launchers.networks import build_pair_model, require_pair_inputs
 from launchers.pretraining import PretrainSettings
 from launchers.settings import launch
 from ogm_tf.checkpoint_files import Position
+
+# What `prepare` makes of other sizes, where a network takes none of these.
+_SIZE_FLAGS = {
+    "l3net": "--time_steps, --hop_length or --mel_bins",
+    "avsa": "--window_s, --sample_rate_hz or --num_frames",
+    "avca": "--time_steps or --num_frames",
+}
 
 
 def run(settings: PretrainSettings) -> dict[str, dict[str, float]]:
@@ -33,6 +41,7 @@ def run(settings: PretrainSettings) -> dict[str, dict[str, float]]:
     """
     index = read_index(settings.records_dir)
     _check_inputs(settings, index)
+    _check_splits(settings, index)
     return fitting.run(
         settings,
         index.splits,
@@ -80,10 +89,31 @@ def _check_inputs(settings: PretrainSettings, index: Index) -> None:
     elif settings.model == "l3net" and pictures[0] != 1:
         rule = "l3net takes one frame (prepare --num_frames=1 --frame_spacing=random)"
     else:
+        _check_sizes(settings.model, shapes)
         return
     raise ValueError(
         f"{rule}. Received: records_dir={settings.records_dir!r} with inputs of shapes {shapes}."
     )
+
+
+def _check_sizes(model: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Refuses sound and pictures that are too small for the network, or fit each other badly."""
+    try:
+        require_pair_inputs(model, shapes)
+    except ValueError as error:
+        raise ValueError(
+            f"{model} takes other sizes of sound and pictures (prepare {_SIZE_FLAGS[model]}): "
+            f"{error}"
+        ) from error
+
+
+def _check_splits(settings: PretrainSettings, index: Index) -> None:
+    """Refuses, before a folder is made, splits with too few clips that are long enough."""
+    for split in ("train", "validation", "test"):
+        is_training = split == "train"
+        if is_training or split in index.splits:
+            task = Task(settings.kind, settings.sampling, settings.shift_s, is_training)
+            pair_clips.check_split(settings.records_dir, index, split, settings.batch_size, task)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ _OPTIMIZERS: dict[str, dict[str, Any]] = {
     "avca": {"optimizer": "adam", "learning_rate": 1e-3},
 }
 
+# Encoders without a kernel of rank 4: that of a waveform has one axis less, of a video one more.
+_WITHOUT_CONV = {"avsa": ("audio", "visual"), "avca": ("visual",)}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainSettings(FitSettings, RecordsSettings):
@@ -60,6 +63,13 @@ class PretrainSettings(FitSettings, RecordsSettings):
         for name, value in _OPTIMIZERS[self.model].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        lacking = _WITHOUT_CONV.get(self.model)
+        if lacking and self.modulation != "none" and self.modulation_variables == "conv":
+            raise ValueError(
+                f"--modulation_variables must be kernels or all with --model={self.model}: it has "
+                f"no kernel of pictures in its encoder of {' and in that of '.join(lacking)}. "
+                "Received: modulation_variables='conv'."
+            )
 
     @property
     def kind(self) -> str:

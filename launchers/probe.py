@@ -12,6 +12,7 @@ Prints the accuracies and writes them to the run's probe.json.
 """
 
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -92,7 +93,7 @@ def run(settings: ProbeSettings) -> dict[str, Any]:
     probe.require_installed(settings.classifier)
     folder = RunFolder(pathlib.Path(settings.run_dir))
     clip_settings = audio_encoders.sound_settings(folder)
-    path = pathlib.Path(settings.output_file or folder.path / FILE)
+    path = _path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     sounds = list_sounds(settings.dataset, settings.data_dir)
     sounds.check(settings.max_bad_fraction)
@@ -108,12 +109,7 @@ def run(settings: ProbeSettings) -> dict[str, Any]:
     if names := found.sounds.unlisted:
         logging.warning("%d sound files are in no fold, such as %s.", len(names), names[0])
     report = {
-        "dataset": settings.dataset,
-        "data_dir": files.absolute(settings.data_dir),
-        "classifier": settings.classifier,
-        "c_values": settings.c_values,
-        "seed": settings.seed,
-        "num_windows": settings.num_windows,
+        **_identity(settings),
         "window_s": clip_settings.window_s,
         "sample_rate_hz": clip_settings.audio.sample_rate_hz,
         "num_clips": len(found.sounds.clips),
@@ -131,6 +127,21 @@ def run(settings: ProbeSettings) -> dict[str, Any]:
     print(as_text(report))
     logging.info("Wrote %s.", path)
     return report
+
+
+def kept_report(settings: ProbeSettings) -> dict[str, Any] | None:
+    """Returns what a probe of these settings, and of the model as it is now, has written; or None.
+
+    Args:
+      settings: Of the probe.
+    """
+    path = _path(settings)
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text())
+    # As JSON gives it back.
+    wanted = json.loads(json.dumps(_identity(settings)))
+    return report if wanted.items() <= report.items() else None
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -161,6 +172,23 @@ def as_text(report: dict[str, Any]) -> str:
         for line in lines
     ]
     return "\n".join([title, *table])
+
+
+def _path(settings: ProbeSettings) -> pathlib.Path:
+    return pathlib.Path(settings.output_file or pathlib.Path(settings.run_dir) / FILE)
+
+
+def _identity(settings: ProbeSettings) -> dict[str, Any]:
+    """Returns what the results depend on, as a report tells it."""
+    return {
+        "best_epoch": RunFolder(pathlib.Path(settings.run_dir)).read_state()["best_epoch"],
+        "dataset": settings.dataset,
+        "data_dir": files.absolute(settings.data_dir),
+        "classifier": settings.classifier,
+        "c_values": settings.c_values,
+        "seed": settings.seed,
+        "num_windows": settings.num_windows,
+    }
 
 
 def _extractor(encoder: keras.Model, settings: ClipSettings, probing: ProbeSettings) -> Extract:

@@ -87,16 +87,7 @@ def build(
             "head_units": head_units,
         },
     )
-    inputs = {
-        "audio": require_sizes("audio_shape", sizes["audio_shape"], 3),
-        "visual": require_sizes("visual_shape", sizes["visual_shape"], 4),
-    }
-    steps, frames = inputs["audio"][1], inputs["visual"][0]
-    if steps % frames or steps // frames not in _TIME_STRIDES:
-        raise ValueError(
-            "`audio_shape` must have 1, 2 or 4 time steps for each frame of `visual_shape`. "
-            f"Received: audio_shape={inputs['audio']}, visual_shape={inputs['visual']}."
-        )
+    inputs = require_inputs(sizes["audio_shape"], sizes["visual_shape"])
     (width,) = require_sizes("width", sizes["width"], 1)
     (num_blocks,) = require_sizes("blocks_per_stage", sizes["blocks_per_stage"], 1)
     style = Style(
@@ -107,7 +98,7 @@ def build(
         l2=l2,
         synchronized=synchronized,
     )
-    strides = _TIME_STRIDES[steps // frames]
+    strides = _TIME_STRIDES[inputs["audio"][1] // inputs["visual"][0]]
     return Network(
         encoders={
             "audio": _audio_encoder(inputs["audio"], width, num_blocks, strides, style),
@@ -118,6 +109,26 @@ def build(
         ),
         inputs=inputs,
     )
+
+
+def require_inputs(
+    audio_shape: Sequence[int], visual_shape: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of sound and frames by modality, having checked that they fit.
+
+    Raises:
+      ValueError: where they are not as `build` says.
+    """
+    audio = require_sizes("audio_shape", audio_shape, 3)
+    visual = require_sizes("visual_shape", visual_shape, 4)
+    steps, frames = audio[1], visual[0]
+    if steps % frames or steps // frames not in _TIME_STRIDES:
+        raise ValueError(
+            "`audio_shape` must have 1, 2 or 4 time steps for each frame of `visual_shape`: "
+            f"{frames}, {2 * frames} or {4 * frames}. "
+            f"Received: audio_shape={audio}, visual_shape={visual}."
+        )
+    return {"audio": audio, "visual": visual}
 
 
 def _audio_encoder(

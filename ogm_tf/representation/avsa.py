@@ -97,10 +97,7 @@ def build(
             "renormalization": renormalization,
         },
     )
-    inputs = {
-        "audio": require_sizes("audio_shape", sizes["audio_shape"], 2),
-        "visual": require_sizes("visual_shape", sizes["visual_shape"], 4),
-    }
+    inputs = require_inputs(sizes["audio_shape"], sizes["visual_shape"])
     options = {
         "batch_norm_momentum": sizes["batch_norm_momentum"],
         "renormalization": bool(sizes["renormalization"]),
@@ -119,6 +116,28 @@ def build(
         fusion=AVSAFusion(last_stride, **options, name="fusion"),
         inputs=inputs,
     )
+
+
+def require_inputs(
+    audio_shape: Sequence[int], visual_shape: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of sound and frames by modality, having checked that they fit.
+
+    Raises:
+      ValueError: where they are not as `build` says.
+    """
+    audio = require_sizes("audio_shape", audio_shape, 2)
+    visual = require_sizes("visual_shape", visual_shape, 4)
+    steps = math.ceil(visual[0] / 4)
+    # Five strides of 4, of which the pooling's alone needs all four: of the last step's samples, a
+    # beginning is enough.
+    least = 1024 * (steps - 1) + 13
+    if audio[0] < least:
+        raise ValueError(
+            f"`audio_shape` must hold at least {least} samples: a step of features for each of "
+            f"the video's {steps}. Received: audio_shape={audio}, visual_shape={visual}."
+        )
+    return {"audio": audio, "visual": visual}
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -168,19 +187,10 @@ def _audio_encoder(
     if shape[-1] == 1:
         x = keras.layers.Concatenate(name="stereo")([x, x])
     x = blocks.style.conv_bn_relu(x, width, (first,), "conv1_1", strides=4)
-    if x.shape[1] < 4:
-        raise ValueError(
-            f"`audio_shape` must hold at least 13 samples. Received: audio_shape={shape}."
-        )
     x = keras.layers.MaxPooling1D(4, name="pool1")(x)
     for stage, multiple in enumerate((2, 2, 4), 2):
         x = blocks.residual(x, multiple * width, (other,), f"conv{stage}_1", strides=4)
     x = keras.layers.Activation("linear", name=EMBEDDING_LAYER)(x)
-    if x.shape[1] < steps:
-        raise ValueError(
-            "`audio_shape` must hold at least one time step of features, 256 samples, for each of "
-            f"the video's {steps}. Received: audio_shape={shape}, {x.shape[1]} steps."
-        )
     # The authors' are the regions of random order, not the pseudo-random ones.
     x = FractionalMaxPooling1D(steps, pseudo_random=False, seed=seed, name="fractional_pool")(x)
     x = blocks.style.conv_bn_relu(x, 2 * width, (3,), "conv5_1")

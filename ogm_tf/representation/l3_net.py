@@ -74,15 +74,7 @@ def build(
     )
     channels = require_sizes("channels", sizes["channels"])
     style = Style(sizes["batch_norm_momentum"], 1e-3, l2=l2, synchronized=synchronized)
-    is_clip = visual_shape is not None and len(visual_shape) == 4
-    inputs = {
-        "audio": require_sizes("audio_shape", sizes["audio_shape"], 3),
-        "visual": require_sizes("visual_shape", sizes["visual_shape"], 4 if is_clip else 3),
-    }
-    if is_clip and inputs["visual"][0] != 1:
-        raise ValueError(
-            f"`visual_shape` must be that of one frame. Received: visual_shape={inputs['visual']}."
-        )
+    inputs = require_inputs(sizes["audio_shape"], sizes["visual_shape"], len(channels))
     return Network(
         encoders={
             "audio": _encoder("audio", inputs["audio"], channels, style, "valid"),
@@ -93,15 +85,38 @@ def build(
     )
 
 
+def require_inputs(
+    audio_shape: Sequence[int], visual_shape: Sequence[int], num_blocks: int = 4
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of sound and frame by modality, having checked that they fit.
+
+    Args:
+      audio_shape: As of `build`.
+      visual_shape: As of `build`.
+      num_blocks: Blocks of each encoder, >= 1.
+
+    Raises:
+      ValueError: where they are not as `build` says.
+    """
+    audio = require_sizes("audio_shape", audio_shape, 3)
+    is_clip = isinstance(visual_shape, Sequence) and len(visual_shape) == 4
+    visual = require_sizes("visual_shape", visual_shape, 4 if is_clip else 3)
+    if is_clip and visual[0] != 1:
+        raise ValueError(
+            f"`visual_shape` must be that of one frame. Received: visual_shape={visual}."
+        )
+    if min(audio[:2]) < 2 ** (num_blocks - 1):
+        raise ValueError(
+            f"`audio_shape` must allow {num_blocks - 1} halvings of both sides. "
+            f"Received: audio_shape={audio}."
+        )
+    return {"audio": audio, "visual": visual}
+
+
 def _encoder(
     name: str, shape: tuple[int, ...], channels: Sequence[int], style: Style, pool_padding: str
 ) -> keras.Model:
     """The sub-network `[B, H, W, C] -> [B, h, w, channels[-1]]` of either modality."""
-    if pool_padding == "valid" and min(shape[:2]) < 2 ** (len(channels) - 1):
-        raise ValueError(
-            f"`{name}_shape` must allow {len(channels) - 1} halvings of both sides. "
-            f"Received: {name}_shape={shape}."
-        )
     inputs = x = keras.Input(shape)
     if len(shape) == 4:
         x = keras.layers.Reshape(shape[1:], name="frame")(x)

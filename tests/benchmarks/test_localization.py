@@ -1,6 +1,7 @@
 import pytest
 
-from benchmarks import localization, localization_step
+from benchmarks import launched, localization, localization_step
+from launchers.runs import RunFolder
 
 
 def test_methods_are_paired_by_seed():
@@ -26,13 +27,13 @@ def test_what_is_missing_is_run_and_finished_runs_keep_their_time(tmp_path, monk
         given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
         calls.append((name, given))
         if name == "localize":
-            folder = localization.RunFolder(tmp_path / given["output_dir"].rsplit("/", 1)[1])
+            folder = RunFolder(tmp_path / given["output_dir"].rsplit("/", 1)[1])
             folder.path.mkdir(exist_ok=True)
             # What the method is worth depends on the seed.
             value = int(given["seed"]) / 10 + (given["modulation"] == "ogm_ge") / 4
             folder.add_metrics("test", dict.fromkeys(localization.MEASURES.values(), value))
 
-    monkeypatch.setattr(localization, "_launch", launch)
+    monkeypatch.setattr(launched, "launch", launch)
     settings = localization.LocalizationSettings(
         str(tmp_path), models=("psp",), supervisions=("weak",), seeds=(1, 3)
     )

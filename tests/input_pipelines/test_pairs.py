@@ -1,11 +1,14 @@
+import functools
 import logging as standard_logging
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
 
-from input_pipelines import pair_groups
+from input_pipelines import pair_clips, pair_groups
+from input_pipelines.index import read_index
 from input_pipelines.order import Rows, epoch_coins, epoch_order
 from input_pipelines.pairs import pair_dataset
 from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
@@ -215,9 +218,72 @@ def test_evaluation_has_every_clip_once_in_a_match_and_once_not(records, kind):
     assert_equal(again.dataset, batches)
 
 
-def test_short_clips_are_left_out_and_named(tmp_path, caplog):
-    sources = [_clip(0), _clip(1, 999), _clip(2, 1500), _clip(3, 1499), _clip(4)]
-    folder = handmade_records.write(tmp_path, {"train": sources}, SETTINGS)
+# Of 1 s, 1.5 s and more; the second and the fourth lack one sample.
+LENGTHS_MS = (CLIP_MS, 999, 1500, 1499, CLIP_MS)
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory):
+    """A split of clips that are long enough, some of them by a sample, and of some that are not."""
+    sources = [_clip(number, length_ms) for number, length_ms in enumerate(LENGTHS_MS)]
+    return handmade_records.write(tmp_path_factory.mktemp("unequal"), {"train": sources}, SETTINGS)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "sampling", "shift_s", "num_long", "clips_per_pair"),
+    [
+        ("correspondence", "balanced", SHIFT_S, 4, 1),
+        ("synchronization", "balanced", SHIFT_S, 3, 0.5),
+        ("synchronization", "coin", (2.0, 2.5), 2, 1),
+        ("synchronization", "balanced", (3.001, 4.0), 0, 0.5),
+    ],
+)
+def test_a_split_is_refused_beforehand_where_its_pairs_would_be(
+    unequal, kind, sampling, shift_s, num_long, clips_per_pair, training
+):
+    """With the same words, and without a computation that would choose TensorFlow's devices."""
+    task = pair_groups.Task(kind, sampling, shift_s, training)
+    options = {"sampling": sampling, "shift_s": shift_s, "training": training}
+    accepted = []
+    for batch_size in (2, 4, 6, 8):
+        least = 2 if kind == "correspondence" else 1
+        if training:
+            least = max(least, batch_size * clips_per_pair)
+        check = functools.partial(
+            pair_clips.check_split, unequal, read_index(unequal), "train", batch_size, task
+        )
+        with tf.Graph().as_default() as graph:
+            if num_long >= least:
+                check()
+                accepted.append(batch_size)
+                continue
+            with pytest.raises(ValueError) as caught:
+                check()
+        assert not graph.get_operations()
+        problem = str(caught.value)
+        assert f"need at least {least:g} clips" in problem
+        assert f"split='train' with {num_long} of 5 clips of" in problem
+        with pytest.raises(ValueError, match=re.escape(problem)):
+            _data(unequal, kind, batch_size, **options)
+    for batch_size in accepted[-1:]:
+        assert _data(unequal, kind, batch_size, **options).num_clips == num_long
+
+
+def test_a_damaged_record_is_named_before_training(tmp_path):
+    """Where the index leaves open whether the clips are long enough."""
+    folder = handmade_records.write(tmp_path, {"train": [_clip(0, 999)]}, SETTINGS, shards=1)
+    (path,) = folder.glob("*.tfrecord*")
+    data = bytearray(path.read_bytes())
+    data[12:20] = b"\xff" * 8
+    path.write_bytes(data)
+    task = pair_groups.Task("correspondence", "balanced", SHIFT_S, False)
+    with pytest.raises(ValueError, match="--verify. Received: .*without its record at byte 0"):
+        pair_clips.check_split(folder, read_index(folder), "train", 2, task)
+
+
+def test_short_clips_are_left_out_and_named(unequal, caplog):
+    folder = unequal
     logging.get_absl_logger().addHandler(caplog.handler)
     with caplog.at_level(standard_logging.WARNING):
         corresponding = _data(folder, "correspondence", 4)

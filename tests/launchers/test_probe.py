@@ -125,6 +125,14 @@ def test_a_run_is_probed_beside_both_baselines(run_dir, data_dir, capsys):
     other = data_dir / "results" / "other.json"
     assert probe.run(_settings(run_dir, data_dir, output_file=str(other))) == report
     assert json.loads(other.read_text()) == written
+    assert probe.kept_report(_settings(run_dir, data_dir)) == written
+    # Of other sounds, by another classifier, or where there is none.
+    for changes in (
+        {"data_dir": "elsewhere"}, {"seed": 1}, {"c_values": (0.1,)}, {"num_windows": 4},
+        {"classifier": "linear_svm"}, {"output_file": "nowhere.json"},
+    ):  # fmt: skip
+        changed = dataclasses.replace(_settings(run_dir, data_dir), **changes)
+        assert probe.kept_report(changed) is None
 
 
 def test_the_random_encoder_is_another_one_of_the_same_configuration(run_dir):

@@ -213,6 +213,19 @@ def test_each_pair_network_has_its_own_optimizer(model, optimizer, learning_rate
     assert (given.optimizer, given.learning_rate, given.clip_norm) == ("lion", learning_rate, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("model", "encoders"), [("avsa", "audio and in that of visual"), ("avca", "visual")]
+)
+def test_encoders_without_kernels_of_pictures_are_named(model, encoders):
+    conv = {"model": model, "modulation_variables": "conv"}
+    message = f"no kernel of pictures in its encoder of {encoders}. Received: .*'conv'"
+    with pytest.raises(ValueError, match=message):
+        PretrainSettings("r", "o", modulation="ogm", **conv)
+    # Nothing asks for them, or there are some.
+    PretrainSettings("r", "o", **conv)
+    PretrainSettings("r", "o", **conv | {"model": "l3net"}, modulation="ogm")
+
+
 @pytest.mark.parametrize("shift_s", [(2.0,), (0.0, 1.0), (3.0, 2.0), (1.0, float("inf"))])
 def test_shifts_of_pairs(shift_s):
     with pytest.raises(ValueError, match="--shift_s must be two numbers.* Received: shift_s="):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ogm_tf.representation import avsa
 from ogm_tf.representation.trunk import Blocks, MergeShortcut
+from tests.ogm_tf.representation.tiny_networks import TINY
 
 
 def blocks(renormalization=False):
@@ -114,13 +115,21 @@ def test_activation_map_adds_up_to_the_logit():
     assert finer.activation_map(features).shape == (2, 2, 4, 4)
 
 
+@pytest.mark.parametrize(("frames", "steps", "samples"), [(1, 1, 13), (5, 2, 1037), (8, 2, 1037)])
+def test_sound_that_is_just_long_enough(frames, steps, samples):
+    sizes = {**TINY["avsa"], "visual_shape": (frames, 16, 16, 3)}
+    network = avsa.build("small", **sizes | {"audio_shape": (samples, 1)})
+    assert network.encoders["audio"].get_layer("conv4_1").output_shape[1] == steps
+    assert network.encoders["visual"].output_shape[1] == steps
+    with pytest.raises(ValueError, match=f"at least {samples} samples"):
+        avsa.require_inputs((samples - 1, 1), (frames, 16, 16, 3))
+
+
 def test_sizes_that_do_not_fit():
     with pytest.raises(
-        ValueError, match=r"each of the video's 4. Received: audio_shape=\(768, 2\)"
+        ValueError, match=r"3085 samples.*the video's 4. Received: audio_shape=\(3084, 2\)"
     ):
-        avsa.build("small", audio_shape=(768, 2))
-    with pytest.raises(ValueError, match=r"13 samples. Received: audio_shape=\(12, 2\)"):
-        avsa.build("small", audio_shape=(12, 2))
+        avsa.build("small", audio_shape=(3084, 2))
     with pytest.raises(ValueError, match="Received: last_stride=3"):
         avsa.build("small", last_stride=3)
     with pytest.raises(ValueError, match=r"Received: features of shapes \(None, 3, 4\) and"):

@@ -147,10 +147,16 @@ def test_shapes_of_the_avsa_trunk():
 
 
 @pytest.mark.parametrize(
-    ("name", "audio", "visual"), [("l3_net", 8, 8), ("avsa", 10, 5), ("avca", 20, 20)]
+    ("name", "audio", "visual", "of_pictures"),
+    [("l3_net", 8, 8, (8, 8)), ("avsa", 10, 5, (0, 0)), ("avca", 20, 20, (20, 0))],
 )
-def test_modulation_finds_the_convolutions(name, audio, visual):
+def test_modulation_finds_the_convolutions(name, audio, visual, of_pictures):
     network = full(name)
+    accepted = [
+        sum(map(branches.is_convolution_kernel, encoder.trainable_variables))
+        for encoder in network.encoders.values()
+    ]
+    assert tuple(accepted) == of_pictures
     found = {
         modality: [v.name for v in encoder.trainable_variables if branches.is_kernel(v)]
         for modality, encoder in network.encoders.items()

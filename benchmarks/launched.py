@@ -1,0 +1,79 @@
+"""Launchers in processes of their own, what their runs took, and where the results are kept."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from typing import Any
+
+from launchers.runs import RunFolder, write_json
+from launchers.settings import LauncherSettings
+
+_PRESETS = pathlib.Path(__file__).resolve().parents[1] / "launchers" / "presets"
+_TIME = "training.json"
+
+
+def preset(prefix: str, model: str) -> str:
+    """Returns the flagfile of a network, launchers/presets/<prefix>_<model>.flags."""
+    return str(_PRESETS / f"{prefix}_{model}.flags")
+
+
+def launch(name: str, *arguments: str) -> None:
+    """Runs a launcher in a process of its own, so that its time and memory are its own.
+
+    Raises:
+      subprocess.CalledProcessError: where it fails.
+    """
+    subprocess.run([sys.executable, "-m", f"launchers.{name}", *arguments], check=True)
+
+
+def train(name: str, run_dir: pathlib.Path, *arguments: str) -> dict[str, float | None]:
+    """Trains a run, or goes on with it; of a finished one it compares the settings.
+
+    Args:
+      name: Of the launcher.
+      run_dir: Folder of the run.
+      *arguments: Of the launcher, but for --output_dir.
+
+    Returns:
+      The metrics of the test split, and "minutes", those of the whole command; None where the run
+      went on after it had been stopped: what was done again, and what the end of a killed process
+      took, nobody knows.
+
+    Raises:
+      subprocess.CalledProcessError: where the launcher fails.
+      RuntimeError: where it was asked to stop, or its data have no test split.
+    """
+    is_whole = not run_dir.exists()
+    begin = time.monotonic()
+    launch(name, f"--output_dir={run_dir}", *arguments)
+    seconds = time.monotonic() - begin
+    metrics = RunFolder(run_dir).read_metrics()
+    if "test" not in metrics:
+        found = ", ".join(metrics) or "no split"
+        raise RuntimeError(
+            "A run must end with what it says of the test split; the same command goes on with one "
+            f"that was stopped. Received: {run_dir}, with metrics of {found}."
+        )
+    path = run_dir / _TIME
+    if not path.exists():
+        write_json(path, {"seconds": seconds if is_whole else None})
+    seconds = json.loads(path.read_text())["seconds"]
+    return {**metrics["test"], "minutes": None if seconds is None else seconds / 60}
+
+
+def write_results(settings: LauncherSettings, name: str, **results: Any) -> None:
+    """Writes <output_dir>/<name>.json: settings, machine and results."""
+    write_json(
+        pathlib.Path(settings.output_dir) / f"{name}.json",
+        {
+            "settings": dataclasses.asdict(settings),
+            "cores": len(os.sched_getaffinity(0)),
+            "machine": platform.machine(),
+            **results,
+        },
+    )
