@@ -117,7 +117,8 @@ def test_help_lists_the_flags_of_a_launcher():
     assert done.returncode in (0, 1)
     assert export.__doc__.splitlines()[0] in done.stdout
     for field in dataclasses.fields(export.ExportSettings):
-        assert f"--{field.name}: {field.metadata['help']}" in " ".join(done.stdout.split())
+        name = f"[no]{field.name}" if field.type is bool else field.name
+        assert f"--{name}: {field.metadata['help']}" in " ".join(done.stdout.split())
 
 
 PREPARED = (prepare.PrepareSettings, "--manifest=m")
