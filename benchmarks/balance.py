@@ -26,11 +26,11 @@ import keras
 import numpy as np
 from absl import logging
 
-from benchmarks.paired import MAX_SEEDS, difference, spread
 from launchers import evaluate, prepare, train
 from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
 from launchers.training import TrainSettings
+from ogm_tf.analysis.paired import MAX_SEEDS, difference, spread
 
 METHODS = {
     "visual only": {"remove_modality": "audio"},

@@ -27,10 +27,10 @@ import time
 
 from absl import logging
 
-from benchmarks.paired import MAX_SEEDS, difference, spread
 from launchers.localizing import MODELS, SUPERVISIONS
 from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings, launch, setting
+from ogm_tf.analysis.paired import MAX_SEEDS, difference, spread
 
 METHODS = ("none", "ogm", "ogm_ge")
 PRESETS = pathlib.Path(__file__).resolve().parents[1] / "launchers" / "presets"

@@ -26,12 +26,12 @@ import time
 
 from absl import logging
 
-from benchmarks.paired import MAX_SEEDS, difference, spread
 from launchers import prepare
 from launchers.pretraining import KINDS
 from launchers.probe import FILE as PROBE_FILE
 from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
+from ogm_tf.analysis.paired import MAX_SEEDS, difference, spread
 
 METHODS = ("none", "ogm", "ogm_ge")
 PRESETS = pathlib.Path(__file__).resolve().parents[1] / "launchers" / "presets"

@@ -1,4 +1,5 @@
-from benchmarks import paired, pretraining
+from benchmarks import pretraining
+from ogm_tf.analysis import paired
 
 
 def test_spreads_and_intervals_by_hand():
