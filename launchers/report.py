@@ -22,12 +22,14 @@ from absl import logging
 from input_pipelines import dataset
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
-from launchers import probe, report_events, report_pairs, report_probe
+from launchers import probe, report_events, report_pairs, report_probe, report_provenance
 from launchers.report_clips import clip_example
+from launchers.run_summaries import summarize
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
 from ogm_tf import OGMModel
 from ogm_tf.analysis import report
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.tables import Table
 
 
@@ -59,18 +61,8 @@ def run(settings: ReportSettings) -> pathlib.Path:
             "The folders of --run_dirs must have different names. "
             f"Received: run_dirs={','.join(settings.run_dirs)}."
         )
-    summaries = [
-        report.RunSummary(
-            name=folder.path.name,
-            modulation=config["modulation"],
-            config=config,
-            history=folder.read_history(),
-            metrics=folder.read_metrics(),
-            best_epoch=folder.read_state()["best_epoch"],
-        )
-        for folder, config in zip(folders, configs, strict=True)
-    ]
-    page = write(summaries, models)
+    summaries = [summarize(folder) for folder in folders]
+    page = write(summaries, models, [report_provenance.section(folders, settings)])
     logging.info("Wrote %s.", page)
     return page
 
@@ -96,8 +88,8 @@ def _prepare(
     configs: Sequence[Mapping[str, Any]],
     split: str,
     num_examples: int,
-) -> Callable[[Sequence[report.RunSummary], Mapping[str, OGMModel]], pathlib.Path]:
-    """Opens the runs' records and returns what writes the page about runs and their models."""
+) -> Callable[..., pathlib.Path]:
+    """Opens the runs' records and returns what writes the page: see `report_events.Write`."""
     indexes = [read_index(config["records_dir"]) for config in configs]
     for folder, index in zip(folders, indexes, strict=True):
         if (index.class_names, index.settings) != (indexes[0].class_names, indexes[0].settings):
@@ -106,7 +98,7 @@ def _prepare(
                 f"{folders[0].path} and {folder.path}, whose records differ."
             )
 
-    def write(summaries, models):
+    def write(summaries, models, sections):
         clips = []
         if num_examples:
             clips = dataset.read_clips(configs[0]["records_dir"], split, num_examples)
@@ -117,6 +109,7 @@ def _prepare(
             clips,
             indexes[0],
             report_probe.probe_table(folders, probe.FILE, probe.TITLES),
+            sections,
         )
 
     return write
@@ -129,6 +122,7 @@ def _write(
     clips: Sequence[Example],
     index: Index,
     tables: Sequence[Table],
+    sections: Sequence[Section],
 ) -> pathlib.Path:
     """Writes the page about runs of `train` and returns its path."""
     return report.write_report(
@@ -138,6 +132,7 @@ def _write(
         modalities=tuple(next(iter(models.values())).branches),
         class_names=index.class_names,
         tables=tables,
+        sections=sections,
     )
 
 

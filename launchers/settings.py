@@ -155,6 +155,27 @@ def from_flagfile(
     return from_flags(settings_class, values, **overrides)
 
 
+def to_flags(settings: LauncherSettings) -> list[str]:
+    """Returns the flags, such as `--alpha=0.8`, that describe these settings.
+
+    What is as its default is left out, so parsed they give the same settings.
+
+    Args:
+      settings: Of any launcher.
+    """
+    values = flags.FlagValues()
+    define_flags(type(settings), values)
+    written = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value == field.default:
+            continue
+        flag = values[field.name]
+        flag.value = [str(item) for item in value] if isinstance(value, tuple) else value
+        written.append(flag.serialize())
+    return written
+
+
 def launch(
     settings_class: type[LauncherSettings], run: Callable[[Any], Any], rest: str | None = None
 ) -> None:

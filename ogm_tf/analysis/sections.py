@@ -14,9 +14,11 @@ class Section:
       anchor: Its place in the page's address, lower case, unique in the page.
       template: Name of a file of the templates, which shows `section`.
       values: What the template shows, as `section.values`; pictures are data URIs.
+      is_last: Whether it stands at the end, above the settings, or else after the curves.
     """
 
     title: str
     anchor: str
     template: str
     values: Mapping[str, Any]
+    is_last: bool = False
