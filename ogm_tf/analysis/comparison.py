@@ -139,7 +139,7 @@ def _difference_cell(
     differences = paired_differences(plain, group, split, metric)
     if not differences:
         return "–", "", False
-    mean, _, limits = paired.difference(differences).partition(" ")
+    mean, _, limits = paired.difference(differences).replace("-", "−").partition(" ")
     return mean, limits, False
 
 

@@ -136,7 +136,8 @@ def _mean_change(
         after.title, before, after, modalities, split, terms, f", in the mean of {num_seeds} seeds",
         is_sure,
     )  # fmt: skip
-    written = _join([f"{title} {difference(values)}" for title, values in differences.items()])
+    gains = {title: difference(values).replace("-", "−") for title, values in differences.items()}
+    written = _join([f"{title} {gain}" for title, gain in gains.items()])
     with_zero = [
         title for title, values in differences.items()
         if interval(values)[0] <= 0 <= interval(values)[1]

@@ -117,7 +117,7 @@ def test_table_by_hand():
         (
             "OGM-GE − no modulation",
             [("+0.120", "[+0.070, +0.170]", False), ("+0.000", "[+0.000, +0.000]", False),
-             ("+0.000", "[-0.248, +0.248]", False), ("–", "", False)],
+             ("+0.000", "[−0.248, +0.248]", False), ("–", "", False)],
             3,
             True,
         ),
@@ -140,7 +140,7 @@ def test_seeds_that_a_split_has_not_been_asked_of_are_left_out():
     }
     # 0.10 and 0.14; half of the interval is 12.706 times .02.
     difference = table["groups"][0][1][2][1][0]
-    assert difference == ("+0.120", "[-0.134, +0.374]", False)
+    assert difference == ("+0.120", "[−0.134, +0.374]", False)
 
 
 def test_headline_speaks_of_means_and_says_what_may_be_chance():
