@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from launchers.settings import LauncherSettings, to_flags
+from launchers.settings import LauncherSettings, as_flags
 from ogm_tf.version import __version__
 
 _SOURCES = pathlib.Path(__file__).resolve().parents[1]
@@ -26,7 +26,7 @@ def command(launcher: str, settings: LauncherSettings) -> str:
       launcher: Its name, such as "train".
       settings: Of it.
     """
-    return shlex.join(["python", "-m", f"launchers.{launcher}", *to_flags(settings)])
+    return shlex.join(["python", "-m", f"launchers.{launcher}", *as_flags(settings)])
 
 
 def describe(launcher: str, settings: LauncherSettings) -> dict[str, Any]:

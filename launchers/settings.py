@@ -131,6 +131,24 @@ def from_flags(
     return settings_class(**values | overrides)
 
 
+def as_flags(settings: LauncherSettings) -> list[str]:
+    """Returns the arguments of a launcher that `from_flags` makes these settings of.
+
+    Fields at their default are left out.
+    """
+    values = flags.FlagValues()
+    define_flags(type(settings), values)
+    written = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value == field.default:
+            continue
+        flag = values[field.name]
+        flag.value = [str(item) for item in value] if isinstance(value, tuple) else value
+        written.append(flag.serialize())
+    return written
+
+
 def from_flagfile(
     settings_class: type[LauncherSettings], path: str | os.PathLike, **overrides: Any
 ) -> LauncherSettings:
@@ -153,27 +171,6 @@ def from_flagfile(
     ]
     values(["program", f"--flagfile={path}", *required])
     return from_flags(settings_class, values, **overrides)
-
-
-def to_flags(settings: LauncherSettings) -> list[str]:
-    """Returns the flags, such as `--alpha=0.8`, that describe these settings.
-
-    What is as its default is left out, so parsed they give the same settings.
-
-    Args:
-      settings: Of any launcher.
-    """
-    values = flags.FlagValues()
-    define_flags(type(settings), values)
-    written = []
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if value == field.default:
-            continue
-        flag = values[field.name]
-        flag.value = [str(item) for item in value] if isinstance(value, tuple) else value
-        written.append(flag.serialize())
-    return written
 
 
 def launch(

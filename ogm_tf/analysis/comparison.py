@@ -130,7 +130,8 @@ def _cells(rows: Sequence[Sequence[float]]) -> list[list[tuple[str, bool]]]:
 
 
 def _deviation(values: Sequence[float]) -> str:
-    return "± " + paired.spread(values).split(" ± ")[1] if len(values) > 1 else ""
+    own = paired.deviation(values)
+    return "" if own is None else f"± {own:.3f}"
 
 
 def _difference_cell(

@@ -8,7 +8,6 @@ from ogm_tf.analysis.paired import difference, interval
 from ogm_tf.analysis.seed_groups import (
     SeedGroup,
     group_by_seed,
-    num_differences,
     paired_differences,
     paired_with_plain,
 )
@@ -96,7 +95,7 @@ def headlines(
             said.append(_mean_change(*pair, modalities, split, terms))
             continue
         for run in reversed(group.runs):
-            other = min(plain, key=lambda candidate: num_differences(candidate, run))
+            other = min(plain, key=run.num_differences)
             unique = titles.count(run.modulation_title) == 1
             title = run.modulation_title if unique else f"{run.modulation_title} ({run.name})"
             said.append(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ogm_tf.analysis import paired
 from ogm_tf.analysis.summaries import MODULATION_SETTINGS, RunSummary
 
 # Of settings, what may differ between runs of one method.
@@ -98,19 +99,19 @@ def paired_with_plain(
       groups: Among which the unmodulated one is looked for.
 
     Returns:
-      The unmodulated group and `group`, both of the same two seeds or more; None where the closest
-      has less than two in common with it.
+      The unmodulated group and `group`, both of the same 2 to `paired.MAX_SEEDS` seeds, the lowest
+      they have in common; None where the closest has less than two in common with it.
     """
     plain = [other for other in groups if not other.is_modulated]
     if not plain or not group.is_modulated:
         return None
 
     def distance(other):
-        num_common = len(set(other.seeds) & set(group.seeds))
-        return num_differences(other.runs[0], group.runs[0], _OWN_OF_A_RUN), -num_common
+        # Of runs of the same seed, where there are any.
+        return min(one.num_differences(run) for one in other.runs for run in group.runs)
 
     other = min(plain, key=distance)
-    common = set(other.seeds) & set(group.seeds) - {None}
+    common = sorted(set(other.seeds) & set(group.seeds) - {None})[: paired.MAX_SEEDS]
     if len(common) < 2:
         return None
     return other.of_seeds(common), group.of_seeds(common)
@@ -127,12 +128,6 @@ def paired_differences(plain: SeedGroup, group: SeedGroup, split: str, name: str
     """
     before, after = plain.values(split, name), group.values(split, name)
     return [b - a for a, b in zip(before, after, strict=True)] if before and after else []
-
-
-def num_differences(one: RunSummary, other: RunSummary, besides: Sequence[str] = ()) -> int:
-    """Returns in how many settings two runs differ, besides those of modulation and these."""
-    names = (one.config.keys() | other.config.keys()) - {*MODULATION_SETTINGS, *besides}
-    return sum(one.config.get(name) != other.config.get(name) for name in names)
 
 
 def _method(run: RunSummary) -> dict[str, Any]:

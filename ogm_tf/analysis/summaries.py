@@ -66,6 +66,11 @@ class RunSummary:
         end = last if end is None else min(end, last)
         return (start, end) if start <= end else None
 
+    def num_differences(self, other: "RunSummary") -> int:
+        """Returns in how many settings it differs from another run, modulation aside."""
+        names = (self.config.keys() | other.config.keys()) - set(MODULATION_SETTINGS)
+        return sum(self.config.get(name) != other.config.get(name) for name in names)
+
     def metric(self, split: str, name: str) -> float:
         """Returns one metric of a split, NaN where it is not known."""
         value = self.metrics.get(split, {}).get(name)

@@ -12,7 +12,7 @@ from launchers import provenance, report, report_provenance
 from launchers.localizing import LocalizeSettings
 from launchers.pretraining import PretrainSettings
 from launchers.runs import RunFolder
-from launchers.settings import define_flags, from_flags, to_flags
+from launchers.settings import as_flags, define_flags, from_flags
 from launchers.training import TrainSettings
 from ogm_tf.analysis import pages
 from tests.ogm_tf.analysis.parsed_page import Page
@@ -38,7 +38,7 @@ from tests.ogm_tf.analysis.parsed_page import Page
 def test_a_command_parses_back_to_its_settings(settings, expected):
     line = provenance.command("train", settings)
     program, words = shlex.split(line)[:3], shlex.split(line)[3:]
-    assert program == ["python", "-m", "launchers.train"] and words == to_flags(settings)
+    assert program == ["python", "-m", "launchers.train"] and words == as_flags(settings)
     values = flags.FlagValues()
     define_flags(type(settings), values)
     values(["program", *words])
@@ -120,5 +120,5 @@ def test_page_says_how_runs_and_page_were_made(tmp_path):
         "step 5. 2024-05-06 10:00:00 UTC, from epoch 0, step 7: ogm_tf 0.1.0 of commit "
         "fedcba987654, modified; TensorFlow 2.15.1; 1 device, 1 GPU, 2 cores. "
         "unknown Not recorded: the run's folder says nothing of it. "
-        f"This page python -m launchers.report {to_flags(settings)[0]} In "
+        f"This page python -m launchers.report {as_flags(settings)[0]} In "
     ) in page.words
