@@ -14,7 +14,7 @@ from absl import logging
 
 from input_pipelines import files
 from input_pipelines.order import Rows
-from launchers import evaluate, strategies
+from launchers import evaluate, provenance, strategies, tensorboard
 from launchers.recording import ClipRecorder
 from launchers.runs import RunFolder
 from launchers.stopping import stop_request
@@ -70,7 +70,8 @@ def run(
     folder = RunFolder(pathlib.Path(settings.output_dir))
     config = run_config(settings)
     # Workers that do not see the same folder would not go on from the same step.
-    done = CheckpointFiles(folder.checkpoints).newest(), folder.read_state().get("epoch")
+    newest = CheckpointFiles(folder.checkpoints).newest()
+    done = newest, folder.read_state().get("epoch")
     strategy = strategies.make_strategy(
         settings.strategy,
         settings.logical_devices,
@@ -86,10 +87,19 @@ def run(
                 if done == ((settings.epochs, 0), settings.epochs):
                     logging.info("%s has all its %d epochs already.", folder.path, settings.epochs)
                 else:
+                    if is_chief:
+                        folder.add_start(
+                            {
+                                **provenance.describe(folder.launcher, settings),
+                                "devices": strategy.num_replicas_in_sync,
+                                **(newest or Position(0, 0))._asdict(),
+                            }
+                        )
                     _fit(settings, strategy, folder, read, build, stop)
             if is_chief:
                 with stop.at_once():
                     _evaluate(settings, splits)
+                    tensorboard.write_figures(folder)
         except Stopped as stopped:
             logging.info("%s The same command goes on from there.", stopped)
             raise SystemExit(0) from stopped
@@ -157,7 +167,9 @@ def _fit(
         ),
     ]
     if is_chief:
-        callbacks.insert(0, keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
+        # Once the scheduler has said the learning rate, and before a checkpoint closes the epoch.
+        place = callbacks.index(recorder)
+        callbacks.insert(place, keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
     model.fit(
         strategy.distribute_datasets_from_function(lambda _: data.training),
         epochs=settings.epochs,

@@ -32,9 +32,11 @@ from launchers import (
     report_imbalance,
     report_pairs,
     report_probe,
+    report_provenance,
     report_samples,
 )
 from launchers.report_clips import clip_example
+from launchers.run_summaries import summarize
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
 from ogm_tf import OGMModel
@@ -83,18 +85,8 @@ def run(settings: ReportSettings) -> pathlib.Path:
             "The folders of --run_dirs must have different names. "
             f"Received: run_dirs={','.join(settings.run_dirs)}."
         )
-    summaries = [
-        report.RunSummary(
-            name=folder.path.name,
-            modulation=config["modulation"],
-            config=config,
-            history=folder.read_history(),
-            metrics=folder.read_metrics(),
-            best_epoch=folder.read_state()["best_epoch"],
-        )
-        for folder, config in zip(folders, configs, strict=True)
-    ]
-    page = write(summaries, models)
+    summaries = [summarize(folder) for folder in folders]
+    page = write(summaries, models, [report_provenance.section(folders, settings)])
     logging.info("Wrote %s.", page)
     return page
 
@@ -121,8 +113,8 @@ def _prepare(
     split: str,
     num_examples: int,
     sample_clip_ids: Sequence[str],
-) -> Callable[[Sequence[report.RunSummary], Mapping[str, OGMModel]], pathlib.Path]:
-    """Opens the runs' records and returns what writes the page about runs and their models."""
+) -> Callable[..., pathlib.Path]:
+    """Opens the runs' records and returns what writes the page: see `report_events.Write`."""
     indexes = [read_index(config["records_dir"]) for config in configs]
     for folder, index in zip(folders, indexes, strict=True):
         if (index.class_names, index.settings) != (indexes[0].class_names, indexes[0].settings):
@@ -134,20 +126,20 @@ def _prepare(
     # Read first, for what is damaged there is to be said before any work.
     imbalance = report_imbalance.sections(folders)
 
-    def write(summaries, models):
+    def write(summaries, models, sections):
         clips = []
         if num_examples:
             clips = dataset.read_clips(configs[0]["records_dir"], split, num_examples)
         tables = report_probe.probe_table(folders, probe.FILE, probe.TITLES)
         page = (pathlib.Path(output_dir), summaries, models, clips, indexes[0], tables)
         if folders[0].is_of_pairs:
-            return report_pairs.write(*page)
-        sections = [
+            return report_pairs.write(*page, sections)
+        own = [
             *imbalance,
             *report_categories.sections(folders, summaries, indexes[0].class_names, split),
             *report_samples.sections(folders, summaries, indexes[0], sample_clip_ids),
         ]
-        return _write(*page, sections)
+        return _write(*page, [*own, *sections])
 
     return write
 

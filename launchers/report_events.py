@@ -14,11 +14,13 @@ from launchers.runs import RunFolder
 from launchers.timelines import BACKGROUND
 from ogm_tf.analysis import event_report
 from ogm_tf.analysis.event_report import EventExample
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.summaries import RunSummary
 from ogm_tf.localization import EventModel
 from ogm_tf.localization.event_model import MODALITIES
 
-Write = Callable[[Sequence[RunSummary], Mapping[str, EventModel]], pathlib.Path]
+# Takes runs, their best models by name, and more parts of the page; returns the page's path.
+Write = Callable[[Sequence[RunSummary], Mapping[str, EventModel], Sequence[Section]], pathlib.Path]
 
 
 def prepare(
@@ -68,6 +70,7 @@ def _write(
     num_examples: int,
     summaries: Sequence[RunSummary],
     models: Mapping[str, EventModel],
+    sections: Sequence[Section],
 ) -> pathlib.Path:
     features = opened[0]
     rows = features.splits.get(split, ())
@@ -79,6 +82,7 @@ def _write(
         MODALITIES,
         [*features.class_names, BACKGROUND],
         summaries[0].config["model"].upper(),
+        sections=sections,
     )
 
 

@@ -13,6 +13,7 @@ from launchers.report_clips import clip_example
 from ogm_tf.analysis import map_pictures, pair_report
 from ogm_tf.analysis.map_pictures import MapKind
 from ogm_tf.analysis.pair_report import PairExample
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.summaries import RunSummary
 from ogm_tf.analysis.tables import Table
 from ogm_tf.representation import PairModel
@@ -33,6 +34,7 @@ def write(
     clips: Sequence[Example],
     index: Index,
     tables: Sequence[Table],
+    sections: Sequence[Section],
 ) -> pathlib.Path:
     """Writes the page and returns its path.
 
@@ -43,6 +45,7 @@ def write(
       clips: To show.
       index: Of the records.
       tables: To follow the comparison.
+      sections: More parts.
     """
     network = summaries[0].config["model"]
     task = _TASKS[KINDS[network]]
@@ -54,6 +57,7 @@ def write(
         _NETWORKS[network],
         _map_kind(next(iter(models.values()))),
         tables,
+        sections,
     )
 
 

@@ -1,4 +1,4 @@
-"""The folder of one training run: its settings, history, metrics and checkpoints."""
+"""The folder of one training run: settings, how it was made, history, metrics, checkpoints."""
 
 import contextlib
 import csv
@@ -17,6 +17,7 @@ import tensorflow as tf
 from ogm_tf.checkpoint_files import CheckpointFiles, flush, reason
 
 _CONFIG, _HISTORY, _METRICS, _STATE = "config.json", "history.csv", "metrics.json", "state.json"
+_PROVENANCE = "provenance.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,11 @@ class RunFolder:
         """Folder of TensorBoard's logs."""
         return self.path / "tensorboard"
 
+    @property
+    def figures(self) -> pathlib.Path:
+        """TensorBoard's log of the run's figures."""
+        return self.tensorboard / "figures" / "figures.tfevents"
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder for this process.
@@ -109,7 +115,8 @@ class RunFolder:
                     f"A run folder must be used by one run at a time. Received: {self.path}, in "
                     "use."
                 ) from error
-            for stale in [*self.path.glob(".*.*.*"), *self.checkpoints.glob(".*.*.*")]:
+            written = (self.path, self.checkpoints, self.figures.parent)
+            for stale in [path for place in written for path in place.glob(".*.*.*")]:
                 # An evaluation may be writing beside this run.
                 if not _is_running(stale.name.split(".")[-2]):
                     stale.unlink(missing_ok=True)
@@ -161,6 +168,20 @@ class RunFolder:
             )
         return _read_json(path)
 
+    def read_starts(self) -> list[dict[str, Any]]:
+        """Returns how the run was started, and each time that it went on, the first first."""
+        path = self.path / _PROVENANCE
+        return _read_json(path) if path.exists() else []
+
+    def add_start(self, start: Mapping[str, Any]) -> None:
+        """Adds how the run is being started; without a checkpoint it begins anew.
+
+        Args:
+          start: Of values that JSON holds: see `provenance.describe`.
+        """
+        earlier = self.read_starts() if CheckpointFiles(self.checkpoints).positions() else []
+        self._write_json(_PROVENANCE, [*earlier, dict(start)])
+
     def read_history(self) -> dict[str, list[float]]:
         """Returns the columns of the history: one value an epoch."""
         path = self.path / _HISTORY
@@ -190,6 +211,17 @@ class RunFolder:
         """Writes how sure the run was of some clips after every epoch, by name."""
         with self._reported(self.confidence), _replacing(self.confidence) as partial:
             np.savez_compressed(partial, **arrays)
+
+    def write_figures(self, events: Iterable[tf.compat.v1.Event]) -> None:
+        """Writes the log of the run's figures, in place of one that is there."""
+        with self._reported(self.figures):
+            self.figures.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                _replacing(self.figures) as partial,
+                tf.io.TFRecordWriter(str(partial)) as writer,
+            ):
+                for event in events:
+                    writer.write(event.SerializeToString())
 
     def read_metrics(self) -> dict[str, dict[str, float]]:
         """Returns the metrics of every split that has been evaluated."""
@@ -265,7 +297,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def _read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -136,17 +136,17 @@ def as_flags(settings: LauncherSettings) -> list[str]:
 
     Fields at their default are left out.
     """
-    arguments = []
+    values = flags.FlagValues()
+    define_flags(type(settings), values)
+    written = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if value == field.default:
             continue
-        if isinstance(value, bool):
-            arguments.append(f"--{field.name}" if value else f"--no{field.name}")
-        else:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
-            arguments.append(f"--{field.name}={text}")
-    return arguments
+        flag = values[field.name]
+        flag.value = [str(item) for item in value] if isinstance(value, tuple) else value
+        written.append(flag.serialize())
+    return written
 
 
 def from_flagfile(

@@ -29,11 +29,16 @@ def to_svg_data_uri(figure: Figure) -> str:
     return _data_uri("image/svg+xml", re.sub(r"\s+", " ", text).encode())
 
 
-def to_png_data_uri(figure: Figure, dots_per_inch: int = 144) -> str:
-    """Returns a figure as a PNG data URI."""
+def to_png(figure: Figure, dots_per_inch: int = 144) -> bytes:
+    """Returns a figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
-    return _data_uri("image/png", buffer.getvalue())
+    return buffer.getvalue()
+
+
+def to_png_data_uri(figure: Figure, dots_per_inch: int = 144) -> str:
+    """Returns a figure as a PNG data URI."""
+    return _data_uri("image/png", to_png(figure, dots_per_inch))
 
 
 def to_jpeg_data_uri(figure: Figure, dots_per_inch: int = 144) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from ogm_tf.analysis import clips, embedding, map_pictures, run_page
 from ogm_tf.analysis.headlines import Terms
 from ogm_tf.analysis.map_pictures import ATTENTION
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.summaries import RunSummary, split_names, split_title
 from ogm_tf.analysis.tables import Table
 
@@ -104,6 +105,7 @@ def write_event_report(
     class_names: Sequence[str],
     network: str,
     tables: Sequence[Table] = (),
+    sections: Sequence[Section] = (),
 ) -> pathlib.Path:
     """Writes `index.html`, which needs nothing else, and `comparison.csv`.
 
@@ -116,6 +118,7 @@ def write_event_report(
       class_names: Of all classes, background as the last.
       network: Name of the network.
       tables: To follow the comparison.
+      sections: More parts.
 
     Returns:
       Path of `index.html`. Both files appear whole or not at all.
@@ -145,6 +148,7 @@ def write_event_report(
         videos_within,
         len(examples),
         [*_parts_table(runs), *tables],
+        sections,
         title=f"Events in videos by {network}: which, and when?",
         background=class_names[-1],
         has_weak=any(run.config.get("supervision") == "weak" for run in runs),

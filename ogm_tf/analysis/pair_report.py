@@ -17,6 +17,7 @@ import numpy as np
 from ogm_tf.analysis import clips, embedding, map_pictures, run_page
 from ogm_tf.analysis.headlines import PAIRS
 from ogm_tf.analysis.map_pictures import MapKind
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.summaries import ClipExample, RunSummary
 from ogm_tf.analysis.tables import Table
 
@@ -95,6 +96,7 @@ def write_pair_report(
     network: str,
     map_kind: MapKind | None = None,
     tables: Sequence[Table] = (),
+    sections: Sequence[Section] = (),
 ) -> pathlib.Path:
     """Writes `index.html`, which needs nothing else, and `comparison.csv`.
 
@@ -107,6 +109,7 @@ def write_pair_report(
       network: Name of the network.
       map_kind: What the examples' maps are; None where there are none.
       tables: To follow the comparison.
+      sections: More parts.
 
     Returns:
       Path of `index.html`. Both files appear whole or not at all.
@@ -143,6 +146,7 @@ def write_pair_report(
         clips_within,
         len(examples),
         tables,
+        sections,
         title=f"Pre-training of {network}: do sound and picture belong together?",
         task=task,
         map_kind=map_kind.name if maps else None,

@@ -41,7 +41,7 @@ def write_report(
       class_names: Of all classes.
       title: Of the page.
       tables: To follow the comparison.
-      sections: To follow the curves.
+      sections: More parts.
 
     Returns:
       Path of `index.html`. Both files appear whole or not at all.

@@ -1,7 +1,5 @@
 """What the pages about runs have in common: headlines, table, curves, settings, size."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -9,13 +7,13 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from absl import logging
 
-from ogm_tf.analysis import figures, pages, summaries
+from ogm_tf.analysis import comparison, figures, pages, run_figures, summaries
 from ogm_tf.analysis.embedding import num_bytes_of, themed
 from ogm_tf.analysis.headlines import Terms, headlines
 from ogm_tf.analysis.sections import Section
+from ogm_tf.analysis.seed_groups import group_by_seed, has_several_seeds
 from ogm_tf.analysis.summaries import RunSummary
 from ogm_tf.analysis.tables import Table
 
@@ -49,7 +47,7 @@ def write_page(
       clips_within: Returns what the template shows of each clip, in at most so many bytes.
       num_clips: Clips there are.
       tables: More tables, to follow the comparison.
-      sections: More parts, to follow the curves. They are shown whole, whatever their size.
+      sections: More parts. They are shown whole, whatever their size.
       **values: What else the template shows.
 
     Returns:
@@ -67,6 +65,10 @@ def write_page(
             break
         run_figures.append((run, drawn))
     clips = clips_within(_MAX_PICTURES_BYTES - num_bytes)
+    groups = group_by_seed(runs)
+    seed_table = None
+    if has_several_seeds(groups):
+        seed_table = comparison.seed_table(groups, modalities, terms)
     headline, *more = headlines(runs, modalities, terms)
     page = pages.render(
         template,
@@ -74,7 +76,8 @@ def write_page(
         more_headlines=more,
         modalities=modalities,
         class_names=class_names,
-        table=_table(runs, modalities, terms),
+        table=comparison.run_table(runs, modalities, terms),
+        seed_table=seed_table,
         tables=tables,
         sections=sections,
         run_figures=run_figures,
@@ -88,7 +91,7 @@ def write_page(
     )
     folder = pathlib.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    pages.write(folder / "comparison.csv", _comparison_csv(runs).encode())
+    pages.write(folder / "comparison.csv", comparison.comparison_csv(runs).encode())
     for section in sections:
         for name, text in section.files.items():
             pages.write(folder / name, text.encode())
@@ -115,54 +118,6 @@ def check_runs(
         run.check(modalities, terms.curves)
 
 
-def _table(runs: Sequence[RunSummary], modalities: Sequence[str], terms: Terms) -> dict[str, Any]:
-    """Returns columns and, for each split, rows of cells (text, is the split's highest)."""
-    columns = {"accuracy": terms.whole} | {f"{name}_accuracy": name for name in modalities}
-    if terms.has_ranking:
-        columns["mean_average_precision"] = "mAP"
-    groups = []
-    for split in summaries.split_names(runs):
-        values = np.array([[run.metric(split, metric) for metric in columns] for run in runs])
-        shown = [run for run in runs if split in run.metrics]
-        rows = []
-        for run in shown:
-            cells = []
-            for index, metric in enumerate(columns):
-                value = run.metric(split, metric)
-                # As printed: a lead that is rounded away is none.
-                others = np.round(values[:, index], 3)
-                is_highest = len(shown) > 1 and round(value, 3) == np.nanmax([-1, *others])
-                cells.append((_number(value), is_highest))
-            rows.append((run, cells, _alpha(run)))
-        groups.append((summaries.split_title(split), rows))
-    return {"columns": list(columns.values()), "groups": groups}
-
-
-def _alpha(run: RunSummary) -> str:
-    alpha = run.config.get("alpha")
-    return "–" if alpha is None or not run.is_modulated else str(alpha)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "–"
-
-
-def _comparison_csv(runs: Sequence[RunSummary]) -> str:
-    """Returns one row for each run and split, with every metric there is."""
-    metrics = {name: None for run in runs for split in run.metrics.values() for name in split}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "modulation", "alpha", "best_epoch", "split", *metrics])
-    for run in runs:
-        alpha = run.config.get("alpha") if run.is_modulated else None
-        for split in sorted(run.metrics, key=summaries.split_names(runs).index):
-            values = [run.metric(split, name) for name in metrics]
-            values = [value if math.isfinite(value) else "" for value in values]
-            head = [run.name, run.modulation or "none", alpha, run.best_epoch, split]
-            writer.writerow([*head, *values])
-    return text.getvalue()
-
-
 def _run_figures(
     run: RunSummary,
     runs: Sequence[RunSummary],
@@ -171,23 +126,11 @@ def _run_figures(
     terms: Terms,
 ) -> list[tuple[str, tuple[str, str], str]]:
     """Returns two figures of a run, of accuracy and of modulation: (caption, images, text)."""
-    prefix, split = _accuracy_columns(run, modalities)
-    whole = run.history[f"{prefix}accuracy"]
-    branches = {name: run.history[f"{prefix}{name}_accuracy"] for name in modalities}
     accuracy = themed(
-        lambda theme: figures.accuracy_figure(
-            whole,
-            branches,
-            whole_name=terms.whole,
-            chance=1 / num_classes,
-            best_epoch=run.best_epoch,
-            theme=theme,
+        lambda theme: run_figures.accuracy(
+            run, modalities, terms, chance=1 / num_classes, theme=theme
         )
     )
-    curves = {
-        kind: {name: run.history[f"{name}_{kind}"] for name in modalities}
-        for kind in terms.curves[1:]
-    }
     # The same axis for every run, so that they can be compared.
     limits = figures.ratio_range(
         {
@@ -197,37 +140,27 @@ def _run_figures(
         }
     )
     modulation = themed(
-        lambda theme: figures.modulation_figure(
-            curves["ratio"],
-            curves["coefficient"],
-            scores=curves.get("score"),
-            window=run.window,
-            ratio_limits=limits,
-            theme=theme,
+        lambda theme: run_figures.modulation(
+            run, modalities, terms, ratio_limits=limits, theme=theme
         )
     )
-    last = _last({terms.whole: whole, **branches})
+    split, whole, branches = run_figures.accuracy_curves(run, modalities)
+    ends = _last({terms.whole: whole, **branches})
+    balance = run_figures.balance_curves(run, modalities, terms)
     window = f"epochs {run.window[0]} to {run.window[1]}" if run.window else "never modulated"
     return [
         (
             f"{split} {terms.unit}",
             accuracy,
-            f"Accuracy per epoch of run {run.name} on {split} {terms.unit}. {last}",
+            f"Accuracy per epoch of run {run.name} on {split} {terms.unit}. {ends}",
         ),
         (
             window,
             modulation,
             f"Balance per epoch of run {run.name}. "
-            + " ".join(f"{kind.capitalize()}: {_last(own)}" for kind, own in curves.items()),
+            + " ".join(f"{kind.capitalize()}: {_last(own)}" for kind, own in balance.items()),
         ),
     ]
-
-
-def _accuracy_columns(run: RunSummary, modalities: Sequence[str]) -> tuple[str, str]:
-    needed = ["val_accuracy", *(f"val_{name}_accuracy" for name in modalities)]
-    if all(column in run.history for column in needed):
-        return "val_", "validation"
-    return "", "training"
 
 
 def _last(curves: Mapping[str, Sequence[float]]) -> str:
@@ -252,10 +185,7 @@ def _shared_figures(runs: Sequence[RunSummary]) -> list[tuple[str, tuple[str, st
         by_run = {name: curve for name, curve in by_run.items() if len(curve) > 1}
         if by_run:
             images = themed(lambda theme, by_run=by_run: figures.noise_figure(by_run, theme=theme))
-            points = (
-                f"{name}: " + ", ".join(f"{_number(y)} at {x:g} dB" for x, y in curve.items())
-                for name, curve in by_run.items()
-            )
+            points = (f"{name}: {_points(curve)}" for name, curve in by_run.items())
             text = f"Fused accuracy on the {split} split by noise. {'; '.join(points)}."
             shown.append(
                 (
@@ -265,6 +195,10 @@ def _shared_figures(runs: Sequence[RunSummary]) -> list[tuple[str, tuple[str, st
                 )
             )
     return shown
+
+
+def _points(curve: Mapping[float, float]) -> str:
+    return ", ".join(f"{comparison.number(y)} at {x:g} dB" for x, y in curve.items())
 
 
 def _noise_curve(run: RunSummary, split: str) -> dict[float, float]:

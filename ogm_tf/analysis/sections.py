@@ -15,6 +15,7 @@ class Section:
       template: Name of a file of the templates, which shows `section`.
       values: What the template shows, as `section.values`; pictures are data URIs.
       files: Texts to write beside the page, by name.
+      is_last: Whether it stands at the end, above the settings, or else after the curves.
     """
 
     title: str
@@ -22,3 +23,4 @@ class Section:
     template: str
     values: Mapping[str, Any]
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    is_last: bool = False

@@ -10,7 +10,10 @@ import numpy as np
 
 _MODULATION_TITLES = {"none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE"}
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
-MODULATION_SETTINGS = ("modulation", "alpha", "modulation_start_epoch", "modulation_end_epoch")
+_WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
+MODULATION_SETTINGS = (
+    "modulation", "alpha", *_WINDOW_SETTINGS, "modulation_rule", "modulation_variables",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,7 @@ class RunSummary:
         """First and last modulated epoch of the history, from 0; None where there is none."""
         if not self.is_modulated:
             return None
-        start, end = (self.config.get(name) for name in MODULATION_SETTINGS[2:])
+        start, end = (self.config.get(name) for name in _WINDOW_SETTINGS)
         start, last = start or 0, self.num_epochs - 1
         end = last if end is None else min(end, last)
         return (start, end) if start <= end else None

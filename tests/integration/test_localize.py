@@ -55,6 +55,9 @@ def run_dir(features_dir, tmp_path_factory):
 def test_history_metrics_and_timelines_say_the_same(run_dir, features_dir):
     folder = RunFolder(run_dir)
     history, metrics = folder.read_history(), folder.read_metrics()
+    (start,) = folder.read_starts()
+    assert start["command"].startswith("python -m launchers.localize --output_dir=")
+    assert folder.figures.stat().st_size > 10_000
     best = folder.read_state()["best_epoch"]
     assert history["val_accuracy"][best] == max(history["val_accuracy"])
     for name in ("loss", "pair_loss", "accuracy", "audio_accuracy", "visual_accuracy"):

@@ -3,15 +3,18 @@
 import csv
 import json
 
+import matplotlib.colors
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from input_pipelines import dataset
 from input_pipelines.index import read_index
-from launchers import evaluate, export, predictions, prepare, recording, report, train
+from launchers import evaluate, export, predictions, prepare, provenance, recording, report, train
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
+from ogm_tf.analysis import themes
 from tests.integration import small_records
 
 
@@ -32,7 +35,7 @@ def run_dir(records_dir, tmp_path_factory):
     return folder
 
 
-def test_a_run_folder_holds_what_it_should(run_dir):
+def test_a_run_folder_holds_what_it_should(run_dir, records_dir):
     folder = RunFolder(run_dir)
     assert folder.read_config()["alpha"] == 0.5
     history = folder.read_history()
@@ -49,6 +52,9 @@ def test_a_run_folder_holds_what_it_should(run_dir):
     best = folder.read_state()["best_epoch"]
     assert history["val_accuracy"][best] == max(history["val_accuracy"])
     assert metrics["validation"]["accuracy"] == pytest.approx(max(history["val_accuracy"]))
+    (start,) = folder.read_starts()
+    assert start["command"] == provenance.command("train", settings(records_dir, run_dir))
+    assert (start["epoch"], start["step"], start["devices"]) == (0, 0, 1)
     assert any(folder.tensorboard.iterdir())
     assert folder.load_best().modulation.alpha == 0.5
 
@@ -80,6 +86,28 @@ def test_confidence_of_the_best_epoch_is_that_of_the_best_model(run_dir):
     assert np.abs(recorded.confidence[1 - best] - expected).max() > 1e-4
 
 
+def test_tensorboard_shows_the_history_and_the_figures(run_dir):
+    folder = RunFolder(run_dir)
+    logs = {
+        path.name: EventAccumulator(str(path), size_guidance={"tensors": 0, "images": 0}).Reload()
+        for path in folder.tensorboard.iterdir()
+    }
+    history = folder.read_history()
+    for name, values in history.items():
+        if name != "epoch":
+            log = "validation" if name.startswith("val_") else "train"
+            events = logs[log].Tensors(f"epoch_{name.removeprefix('val_')}")
+            assert [event.step for event in events] == history["epoch"]
+            shown = [float(tf.make_ndarray(event.tensor_proto)) for event in events]
+            assert shown == pytest.approx(values, rel=1e-6), name
+    assert sorted(logs["figures"].Tags()["images"]) == ["accuracy", "modulation"]
+    (shown,) = logs["figures"].Images("accuracy")
+    pixels = tf.io.decode_png(shown.encoded_image_string).numpy()
+    assert pixels.shape == (shown.height, shown.width, 4) and shown.step == 1
+    ink = matplotlib.colors.to_rgb(themes.LIGHT.ink)
+    assert np.all(np.abs(pixels[..., :3] / 255 - ink) < 0.02, axis=-1).sum() > 1000, "a curve"
+
+
 def test_metrics_equal_keras_evaluate(run_dir, records_dir):
     model = RunFolder(run_dir).load_best()
     data = dataset.eval_dataset(records_dir, "test", 5)
@@ -89,9 +117,10 @@ def test_metrics_equal_keras_evaluate(run_dir, records_dir):
 
 
 def test_a_finished_run_is_left_as_it_is(run_dir, records_dir):
-    before = RunFolder(run_dir).best_model.read_bytes()
+    folder = RunFolder(run_dir)
+    before = folder.best_model.read_bytes(), folder.read_starts()
     train.run(settings(records_dir, run_dir))
-    assert RunFolder(run_dir).best_model.read_bytes() == before
+    assert (folder.best_model.read_bytes(), folder.read_starts()) == before
     with pytest.raises(ValueError, match="Received: alpha was 0.5 and is 0.9"):
         train.run(settings(records_dir, run_dir, alpha=0.9))
 
@@ -116,6 +145,7 @@ def test_report_and_export(run_dir, records_dir, tmp_path):
     assert f"{accuracy:.3f}".lstrip("0") in text or f"{100 * accuracy:.1f}" in text
     assert "Picked automatically of 9 recorded clips" in text
     assert "Probability of the true class of clip" in text
+    assert "<span>--encoder_width=4</span>" in text
     export.run(export.ExportSettings(str(run_dir), str(tmp_path / "model" / "1")))
     clip = dataset.read_clips(records_dir, "test", 1)[0]
     serve = tf.saved_model.load(str(tmp_path / "model" / "1")).signatures["serving_default"]

@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from input_pipelines import pairs
 from launchers import evaluate, fitting, pretrain, probe
@@ -88,6 +89,11 @@ def test_every_network_learns_from_records(records, tmp_path, model):
         "negative_accuracy": is_right[labels.numpy() == 0].mean(),
     }
     assert {name: metrics["test"][name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    (start,) = folder.read_starts()
+    assert start["command"].startswith("python -m launchers.pretrain --output_dir=")
+    # Score, ratio and coefficient are drawn one over the other.
+    shown = EventAccumulator(str(folder.figures.parent)).Reload()
+    assert shown.Images("modulation")[0].height > 2 * shown.Images("accuracy")[0].height
     again = evaluate.run(evaluate.EvaluateSettings(str(folder.path), "test"))["test"]
     assert again == pytest.approx(metrics["test"])
 

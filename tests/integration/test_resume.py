@@ -72,6 +72,12 @@ def test_stopped_and_killed_runs_end_like_an_uninterrupted_one(records_dir, whol
     assert len(stops) == 1
     assert stops[0].endswith("at epoch 0, step 3. The same command goes on from there.")
     assert_same_runs(tmp_path / "run", expected)
+    folder = RunFolder(tmp_path / "run")
+    assert list(folder.figures.parent.iterdir()) == [folder.figures]
+    starts = folder.read_starts()
+    # The last process found all epochs done.
+    positions = [(start["epoch"], start["step"]) for start in starts]
+    assert positions == [(0, 0), (0, 3), (0, 3), (1, 0)]
 
 
 @pytest.mark.slow
