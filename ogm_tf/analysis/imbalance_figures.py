@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from ogm_tf.analysis.embedding import themed
@@ -68,6 +69,7 @@ def what_if_figure(
             )  # fmt: skip
     axes.axvline(1, color=theme.muted, linewidth=1)
     axes.set_xlim(curves["scales"][0], curves["scales"][-1])
+    axes.xaxis.set_major_locator(ticker.MultipleLocator(0.5))
     axes.set_ylim(0, top)
     axes.set_xlabel(f"how loud {stronger} is (0: silent, 1: as trained)")
     axes.set_ylabel(f"what {weaker} is told")
@@ -127,6 +129,7 @@ def section(runs: Mapping[str, Mapping[str, Any]]) -> Section:
             "runs": [
                 {
                     "name": name,
+                    "kind": f"{found['fusion']} fusion, {found['split']} clips",
                     "sentences": sentences(found),
                     "figures": _figures(name, found, tops),
                     "tables": _own_tables(found),
@@ -210,14 +213,13 @@ def _runs_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = [
         (
             name,
-            found["fusion"],
-            f"{found['num_clips']} of {found['split']}",
+            str(found["num_clips"]),
             *_cells(found["all"], modalities),
             f"{found['largest_difference']:.0e}",
         )
         for name, found in runs.items()
     ]
-    header = ("Run", "Fusion", "Clips", *_header(modalities), "Formula − autodiff")
+    header = ("Run", "Clips", *_header(modalities), "Difference")
     return Table("All clips", header, tuple(rows))
 
 

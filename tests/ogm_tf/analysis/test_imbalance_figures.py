@@ -93,7 +93,7 @@ def test_sentences_say_the_numbers():
 def test_tables_for_a_terminal():
     text = imbalance_figures.as_text("plain", found())
     lines = [" ".join(line.split()) for table in text for line in table.splitlines()]
-    assert "plain Sum 4 of validation 0.200 90% 10% 2 0.5 3e-08" in lines
+    assert "plain 4 0.200 90% 10% 2 0.5 3e-08" in lines
     assert "bell 3 0.125 90% 10% 2 0.5" in lines and "horn 1 0.425 – – 2 0.5" in lines
     assert "visual autodiff 0.125 0.25 0.375 0.5" in lines
     assert lines[-1].startswith("On the 2 clips")
@@ -111,7 +111,8 @@ def test_the_page_shows_every_run(tmp_path):
     assert links == [f"#{own['id']}" for tag, own in page.elements if tag == "h2"]
     assert "#imbalance" in links and "Why the weak modality starves" in page.words
     assert page.words.count("Audio is ahead: alone it gives the true class") == 2
-    assert "plain Sum 4 of validation 0.200 90% 10% 2 0.5 3e-08" in page.words
+    assert "plain 4 0.200 90% 10% 2 0.5 3e-08" in page.words
+    assert page.words.count("Sum fusion, validation clips") == 2
     texts = [own["alt"] for tag, own in page.elements if tag == "img"]
     for start, end in (
         ("Run ge: gradient that reaches", "0.8 at 0, 0.2 at 1, 0.15 at 2."),
