@@ -8,6 +8,7 @@ of workers, and from any step on.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from input_pipelines import clips, files
@@ -73,7 +74,7 @@ def train_dataset(
       start_step: Global batches already consumed; the dataset continues after them, at no cost.
       rows: Of every global batch, those to read; None: all, in whole batches.
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros; None for none.
+      removed: Modality whose input is all zeros, or several with commas; None for none.
 
     Returns:
       Elements `({"audio": [B, F, T, 1], "visual": [B, N, H, W, 3]}, label int32 [B])`, of the
@@ -120,6 +121,7 @@ def eval_dataset(
     rows: Rows | None = None,
     audio_noise_snr_db: float | None = None,
     removed: str | None = None,
+    max_clips: int | None = None,
 ) -> EvalData:
     """Batches of one size in which every clip of a split is once, in the order of the shards.
 
@@ -129,14 +131,15 @@ def eval_dataset(
       records_dir: Folder that `preparation.prepare` wrote.
       split: Name of the split.
       batch_size: Rows of a global batch, >= 1.
-      seed: Of the noise, which depends on the clip's position only.
+      seed: Of the noise, which depends on the clip's position only, and of what `max_clips` leaves.
       rows: Of every global batch, those to read; None: all, in whole batches.
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros; None for none.
+      removed: Modality whose input is all zeros, or several with commas; None for none.
+      max_clips: Of a split of more clips, so many drawn by chance, >= 1; None: all.
 
     Returns:
       Elements `(inputs as in training, label int32 [B], weight float32 [B])`; every worker gets as
-      many. `num_clips` counts the whole split.
+      many. `num_clips` counts the clips of all workers.
 
     Raises:
       ValueError: where an argument is out of range, the split is unknown or empty, the rows do not
@@ -144,9 +147,14 @@ def eval_dataset(
       FileNotFoundError: where the index or a shard is missing.
     """
     index, reader = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
-    num_clips = index.splits[split].num_clips
+    if max_clips is not None and max_clips < 1:
+        raise ValueError(f"`max_clips` must be >= 1. Received: max_clips={max_clips}.")
+    clip_numbers = np.arange(index.splits[split].num_clips)
+    if max_clips is not None:
+        clip_numbers = np.sort(epoch_order(seed, 0, len(clip_numbers))[:max_clips])
+    num_clips = len(clip_numbers)
     positions, batch_rows = own_positions(-(-num_clips // batch_size), batch_size, rows)
-    own = tf.constant(positions[positions < num_clips])
+    own = tf.constant(clip_numbers[positions[positions < num_clips]])
     load = clips.Loader(index.input_settings, seed, False, audio_noise_snr_db, removed)
 
     def load_weighted(position: tf.Tensor, record: tf.Tensor):
@@ -225,9 +233,9 @@ def _open(
         )
     index = read_index(records_dir)
     modalities = index.settings.modalities
-    if removed is not None and removed not in modalities:
+    if removed is not None and not set(removed.split(",")) <= set(modalities):
         raise ValueError(
-            f"`removed` must be None or one of {', '.join(modalities)}. Received: "
+            f"`removed` must be None or some of {', '.join(modalities)}. Received: "
             f"removed={removed!r}."
         )
     _num_clips(index, split)

@@ -4,7 +4,8 @@
 
 The runs are of `train`, or all of `pretrain` with one --model, or all of `localize` with one
 --model and --supervision. Of `pretrain` the page also shows where in the frames AVSA and AVCA look,
-and what `probe` found of a run is shown beside it. Of `localize` it shows videos along their time:
+and what `probe` found of a run is shown beside it; of `train`, what each modality could do, where
+`references` or `probe_branches` have found it. Of `localize` it shows videos along their time:
 frames, where the network looks, the right events, and what the network and each modality say.
 
 Writes index.html, which needs no other file and no network, and comparison.csv.
@@ -22,12 +23,20 @@ from absl import logging
 from input_pipelines import dataset
 from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
-from launchers import probe, report_events, report_pairs, report_probe
+from launchers import (
+    probe,
+    probe_branches,
+    report_branches,
+    report_events,
+    report_pairs,
+    report_probe,
+)
 from launchers.report_clips import clip_example
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, not_negative, setting
 from ogm_tf import OGMModel
 from ogm_tf.analysis import report
+from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.tables import Table
 
 
@@ -110,7 +119,7 @@ def _prepare(
         clips = []
         if num_examples:
             clips = dataset.read_clips(configs[0]["records_dir"], split, num_examples)
-        return (report_pairs.write if folders[0].is_of_pairs else _write)(
+        arguments = (
             pathlib.Path(output_dir),
             summaries,
             models,
@@ -118,8 +127,18 @@ def _prepare(
             indexes[0],
             report_probe.probe_table(folders, probe.FILE, probe.TITLES),
         )
+        if folders[0].is_of_pairs:
+            return report_pairs.write(*arguments)
+        return _write(*arguments, _sections(folders, summaries, indexes[0]))
 
     return write
+
+
+def _sections(
+    folders: Sequence[RunFolder], summaries: Sequence[report.RunSummary], index: Index
+) -> list[Section]:
+    """Returns the parts of the page for which something has been found of the runs."""
+    return [*report_branches.sections(folders, summaries, index, probe_branches.FILE)]
 
 
 def _write(
@@ -129,6 +148,7 @@ def _write(
     clips: Sequence[Example],
     index: Index,
     tables: Sequence[Table],
+    sections: Sequence[Section],
 ) -> pathlib.Path:
     """Writes the page about runs of `train` and returns its path."""
     return report.write_report(
@@ -138,6 +158,7 @@ def _write(
         modalities=tuple(next(iter(models.values())).branches),
         class_names=index.class_names,
         tables=tables,
+        sections=sections,
     )
 
 
