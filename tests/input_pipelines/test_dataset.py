@@ -199,6 +199,29 @@ def test_a_removed_modality_is_zero_and_the_other_as_before(clips):
         assert part[removed].shape == whole[removed].shape and not np.any(part[removed])
     evaluated = next(iter(dataset.eval_dataset(clips, "test", 7, removed="audio").dataset))[0]
     assert not np.any(evaluated["audio"]) and np.any(evaluated["visual"])
+    nothing = dataset.eval_dataset(clips, "test", 7, removed="visual,audio").dataset
+    assert not any(np.any(values) for values in next(iter(nothing))[0].values())
+
+
+def test_some_clips_of_a_split_are_a_fixed_draw_of_it(clips):
+    def read(max_clips, seed=0):
+        data = dataset.eval_dataset(
+            clips, "test", 3, seed=seed, audio_noise_snr_db=5.0, max_clips=max_clips
+        )
+        batches = list(data.dataset)
+        weights = np.concatenate([weight for *_, weight in batches])
+        assert data.num_clips == np.sum(weights) and len(weights) == 3 * len(batches)
+        return np.concatenate([inputs["visual"] for inputs, *_ in batches])[weights != 0], batches
+
+    (whole, whole_batches), (some, batches) = read(None), read(5)
+    places = [np.flatnonzero((whole == one).all(axis=(1, 2, 3, 4))).tolist() for one in some]
+    numbers = [number for (number,) in places]
+    assert len(set(numbers)) == 5 and numbers == sorted(numbers)
+    assert not np.array_equal(some, read(5, seed=1)[0])
+    handmade_records.assert_equal(batches, read(5)[1])
+    handmade_records.assert_equal(whole_batches, read(99)[1])
+    with pytest.raises(ValueError, match="Received: max_clips=0"):
+        read(0)
 
 
 def test_clips_are_read_evenly_over_the_split(clips):

@@ -10,7 +10,19 @@ import pytest
 from absl import flags
 
 from input_pipelines.settings import VideoSettings
-from launchers import demo, evaluate, export, inspect, localizing, measure, prepare, probe, report
+from launchers import (
+    demo,
+    evaluate,
+    export,
+    inspect,
+    localizing,
+    measure,
+    prepare,
+    probe,
+    probe_branches,
+    references,
+    report,
+)
 from launchers.extracting import ExtractSettings
 from launchers.localizing import LocalizeSettings
 from launchers.pretraining import PretrainSettings
@@ -37,6 +49,8 @@ ALL = [
     report.ReportSettings,
     PretrainSettings,
     probe.ProbeSettings,
+    probe_branches.ProbeBranchesSettings,
+    references.ReferencesSettings,
     TrainSettings,
 ]
 
