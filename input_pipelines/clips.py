@@ -91,7 +91,7 @@ class Loader:
       seed: Of windows, augmentation and noise.
       training: Whether windows, frames and sound are varied at random.
       noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros; None for none.
+      removed: Modality whose input is all zeros, or several with commas; None for none.
     """
 
     settings: ClipSettings
@@ -125,7 +125,7 @@ class Loader:
         self, modality: str, clip: StoredClip, window: Window, number: tf.Tensor
     ) -> tf.Tensor:
         """Returns what the model gets of one modality, float32 of its shape."""
-        if modality == self.removed:
+        if self.removed and modality in self.removed.split(","):
             return tf.zeros(self.settings.shapes[modality])
         if modality == "audio":
             return self._audio(waveform(clip, window, self.settings), number)

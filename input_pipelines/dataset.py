@@ -77,7 +77,7 @@ def train_dataset(
       start_step: Global batches already consumed; the dataset continues after them, at no cost.
       rows: Of every global batch, those to read; None: all, in whole batches.
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros; None for none.
+      removed: Modality whose input is all zeros, or several with commas; None for none.
 
     Returns:
       Elements `({"audio": [B, F, T, 1], "visual": [B, N, H, W, 3]}, label int32 [B])`, of the
@@ -137,7 +137,7 @@ def eval_dataset(
       seed: Of the noise, which depends on the clip's position only, and of the choice of clips.
       rows: Of every global batch, those to read; None: all, in whole batches.
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
-      removed: Modality whose input is all zeros; None for none.
+      removed: Modality whose input is all zeros, or several with commas; None for none.
       limit_clips: Clips to read, chosen at random from the split, >= 0; 0: all.
 
     Returns:
@@ -278,9 +278,9 @@ def _open(
         )
     index = read_index(records_dir)
     modalities = index.settings.modalities
-    if removed is not None and removed not in modalities:
+    if removed is not None and not set(removed.split(",")) <= set(modalities):
         raise ValueError(
-            f"`removed` must be None or one of {', '.join(modalities)}. Received: "
+            f"`removed` must be None or some of {', '.join(modalities)}. Received: "
             f"removed={removed!r}."
         )
     _num_clips(index, split)

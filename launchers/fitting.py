@@ -5,7 +5,7 @@ import dataclasses
 import math
 import pathlib
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -49,6 +49,7 @@ def run(
     splits: Collection[str],
     read: Callable[[Rows, Position], Data],
     build: Callable[[], OGMModel],
+    watch: Callable[[OGMModel], Sequence[keras.callbacks.Callback]] = lambda model: (),
 ) -> dict[str, dict[str, float]]:
     """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split.
 
@@ -61,6 +62,7 @@ def run(
       read: Returns the data, given this process's rows of every global batch and the position to
         go on from.
       build: Returns the compiled model.
+      watch: Returns callbacks that leave the model as it is, and may add to an epoch's logs.
 
     Raises:
       SystemExit: with code 0 where SIGTERM or SIGINT asked to stop; the run is saved.
@@ -95,7 +97,7 @@ def run(
                                 **(newest or Position(0, 0))._asdict(),
                             }
                         )
-                    _fit(settings, strategy, folder, read, build, stop)
+                    _fit(settings, strategy, folder, read, build, watch, stop)
             if is_chief:
                 with stop.at_once():
                     _evaluate(settings, splits)
@@ -123,6 +125,7 @@ def _fit(
     folder: RunFolder,
     read: Callable[[Rows, Position], Data],
     build: Callable[[], OGMModel],
+    watch: Callable[[OGMModel], Sequence[keras.callbacks.Callback]],
     should_stop: Callable[[], bool],
 ) -> None:
     is_chief = strategies.is_chief(strategy)
@@ -170,6 +173,8 @@ def _fit(
         # Once the scheduler has said the learning rate, and before a checkpoint closes the epoch.
         place = callbacks.index(recorder)
         callbacks.insert(place, keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
+    # What they add to the logs, all the others see.
+    callbacks[:0] = watch(model)
     model.fit(
         strategy.distribute_datasets_from_function(lambda _: data.training),
         epochs=settings.epochs,
@@ -217,8 +222,11 @@ class _Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}}
-        for name, value in row.items():
-            self._history.setdefault(name, []).append(value)
+        num_before = len(self._history.get("epoch", ()))
+        # What is not measured in every epoch has gaps.
+        for name in [*self._history, *(name for name in row if name not in self._history)]:
+            values = self._history.setdefault(name, [math.nan] * num_before)
+            values.append(row.get(name, math.nan))
         score = row.get("val_accuracy", float(epoch))
         if score > self._best["best_score"]:
             self._best = {"best_epoch": epoch, "best_score": score}

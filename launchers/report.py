@@ -3,11 +3,12 @@
   python -m launchers.report --run_dirs=runs/concat,runs/ogm,runs/ogm_ge --output_dir=reports/mine
 
 The runs are of `train`, or all of `pretrain` with one --model, or all of `localize` with one
---model and --supervision. Of `train` the page also shows what `analyze` found of a run and, with
-runs without and with modulation, what changes in every category and how sure the runs become of
-single clips over their epochs (docs/analysis.md); of `pretrain` where in the frames AVSA and AVCA
-look; of both what `probe` found. Of `localize` it shows videos along their time: frames, where the
-network looks, the right events, and what the network and each modality say.
+--model and --supervision. Of `train` the page also shows what each modality could do, where
+`references` or `probe_branches` have found it, what `analyze` found of a run and, with runs without
+and with modulation, what changes in every category and how sure the runs become of single clips
+over their epochs (docs/analysis.md); of `pretrain` where in the frames AVSA and AVCA look; of both
+what `probe` found. Of `localize` it shows videos along their time: frames, where the network looks,
+the right events, and what the network and each modality say.
 
 Writes index.html, which needs no other file and no network, and comparison.csv.
 """
@@ -27,6 +28,8 @@ from input_pipelines.clips import Example
 from input_pipelines.index import Index, read_index
 from launchers import (
     probe,
+    probe_branches,
+    report_branches,
     report_categories,
     report_events,
     report_imbalance,
@@ -135,6 +138,7 @@ def _prepare(
         if folders[0].is_of_pairs:
             return report_pairs.write(*page, sections)
         own = [
+            *report_branches.sections(folders, summaries, indexes[0], probe_branches.FILE),
             *imbalance,
             *report_categories.sections(folders, summaries, indexes[0].class_names, split),
             *report_samples.sections(folders, summaries, indexes[0], sample_clip_ids),
@@ -142,6 +146,13 @@ def _prepare(
         return _write(*page, [*own, *sections])
 
     return write
+
+
+def _sections(
+    folders: Sequence[RunFolder], summaries: Sequence[report.RunSummary], index: Index
+) -> list[Section]:
+    """Returns the parts of the page for which something has been found of the runs."""
+    return [*report_branches.sections(folders, summaries, index, probe_branches.FILE)]
 
 
 def _write(

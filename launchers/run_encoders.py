@@ -8,6 +8,7 @@ import tensorflow as tf
 from input_pipelines.index import read_index
 from input_pipelines.settings import ClipSettings
 from launchers.runs import RunFolder
+from ogm_tf import OGMModel
 
 _TITLES = {"audio": "sound", "visual": "pictures", "flow": "flow"}
 
@@ -45,7 +46,24 @@ def load(folder: RunFolder, settings: ClipSettings, modality: str) -> keras.Mode
       FileNotFoundError: where no epoch has finished yet.
       ValueError: where the encoder does not take what these settings make of its modality.
     """
-    encoder = folder.load_best().encoders.get(modality)
+    return encoder_of(folder.load_best(), folder, settings, modality)
+
+
+def encoder_of(
+    model: OGMModel, folder: RunFolder, settings: ClipSettings, modality: str
+) -> keras.Model:
+    """Returns a run's model's encoder of one modality.
+
+    Args:
+      model: Of the run.
+      folder: Of the run.
+      settings: Of the inputs.
+      modality: "audio", "visual" or "flow".
+
+    Raises:
+      ValueError: where the encoder does not take what these settings make of its modality.
+    """
+    encoder = model.encoders.get(modality)
     if encoder is None:
         raise ValueError(
             f"The model of a run must have an encoder named {modality!r}. Received: {folder.path}."

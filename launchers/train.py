@@ -11,6 +11,9 @@ clips in confidence.npz (docs/analysis.md).
 """
 
 import functools
+from collections.abc import Sequence
+
+import keras
 
 from input_pipelines import dataset
 from input_pipelines.index import Index, read_index
@@ -18,7 +21,9 @@ from launchers import fitting, recording
 from launchers.networks import build_model
 from launchers.settings import launch
 from launchers.training import TrainSettings
+from ogm_tf import OGMModel
 from ogm_tf.checkpoint_files import Position
+from ogm_tf.representation.probe_curve import ProbeCurve
 
 
 def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
@@ -33,6 +38,7 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
         index.splits,
         functools.partial(_read, settings, index),
         functools.partial(build_model, settings, index),
+        functools.partial(_probes, settings, index),
     )
 
 
@@ -45,6 +51,11 @@ def check(settings: TrainSettings) -> Index:
     """
     index = read_index(settings.records_dir)
     _check_modalities(settings, index)
+    if settings.probe_every_epochs and "validation" not in index.splits:
+        raise ValueError(
+            "--probe_every_epochs needs records with a validation split (prepare "
+            f"--validation_fraction). Received: splits {', '.join(index.splits)}."
+        )
     steps = dataset.steps_per_epoch(index, settings.batch_size)
     if settings.accumulate_steps > steps:
         raise ValueError(
@@ -52,6 +63,30 @@ def check(settings: TrainSettings) -> Index:
             f"Received: accumulate_steps={settings.accumulate_steps}."
         )
     return index
+
+
+def _probes(
+    settings: TrainSettings, index: Index, model: OGMModel
+) -> Sequence[keras.callbacks.Callback]:
+    """Returns what probes the encoders while they are trained, if that is wanted."""
+    if not settings.probe_every_epochs:
+        return ()
+    read = functools.partial(
+        dataset.eval_dataset,
+        settings.records_dir,
+        # As many as one device has to hold in training.
+        batch_size=settings.batch_size // model.distribute_strategy.num_replicas_in_sync,
+        audio_noise_snr_db=settings.audio_noise_snr_db,
+        removed=settings.remove_modality,
+    )
+    probe = ProbeCurve(
+        model.encoders,
+        read("train", limit_clips=settings.probe_clips).dataset,
+        read("validation").dataset,
+        num_classes=len(index.class_names),
+        every_epochs=settings.probe_every_epochs,
+    )
+    return (probe,)
 
 
 def _read(
@@ -83,10 +118,11 @@ def _read(
 def _check_modalities(settings: TrainSettings, index: Index) -> None:
     """Refuses, before a folder is made, what the records have no modality for."""
     modalities = index.settings.modalities
+    removed = set(settings.remove_modality.split(",") if settings.remove_modality else ())
     if len(modalities) < 2:
         rule = "Balancing needs records of at least two modalities (prepare --modalities)"
-    elif settings.remove_modality not in (None, *modalities):
-        rule = f"--remove_modality must be one of the records', {', '.join(modalities)}"
+    elif not removed < set(modalities):
+        rule = f"--remove_modality must be some of the records', {', '.join(modalities)}, not all"
     elif settings.audio_noise_snr_db is not None and "audio" not in modalities:
         rule = "--audio_noise_snr_db needs records with sound"
     else:

@@ -7,6 +7,7 @@ from launchers.settings import LauncherSettings, not_negative, positive, setting
 
 ENCODERS = ("resnet18", "small_cnn")
 FUSIONS = ("concat", "sum", "film", "gated")
+MODALITIES = ("audio", "visual", "flow")
 MODULATIONS = ("none", "ogm", "ogm_ge")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("default", "mirrored", "multi_worker")
@@ -113,8 +114,10 @@ class TrainSettings(FitSettings, RecordsSettings):
         rule="finite", holds=math.isfinite,
     )  # fmt: skip
     remove_modality: str | None = setting(
-        None, "A modality whose input is replaced by zeros.", choices=("audio", "visual", "flow")
-    )
+        None, "A modality, or several with commas, whose input is replaced by zeros.",
+        rule=f"some of {', '.join(MODALITIES)}, with commas",
+        holds=lambda value: set(value.split(",")) <= set(MODALITIES),
+    )  # fmt: skip
     accumulate_steps: int = positive(
         1, "Batches in one update: as one of --batch_size times as many clips."
     )
@@ -125,3 +128,15 @@ class TrainSettings(FitSettings, RecordsSettings):
     record_clip_ids: tuple[str, ...] = setting(
         (), "The validation clips to record instead, by clip_id, with commas."
     )
+    probe_every_epochs: int = not_negative(
+        0, "Epochs after which a linear probe says what each encoder knows; 0: never."
+    )
+    probe_clips: int = positive(1000, "Training clips, at most, that such a probe learns from.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.probe_every_epochs > self.epochs:
+            raise ValueError(
+                "--probe_every_epochs must be at most --epochs. Received: "
+                f"{self.probe_every_epochs} and {self.epochs}."
+            )

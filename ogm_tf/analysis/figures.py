@@ -51,7 +51,7 @@ def accuracy_figure(
         axes.axvline(best_epoch, color=theme.muted, linewidth=1, label="best epoch")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel(quantity)
-    _epochs(axes, num_epochs)
+    epoch_axis(axes, num_epochs)
     legend(axes, theme)
     return figure
 
@@ -114,7 +114,7 @@ def modulation_figure(
                 label="modulated",
             )  # fmt: skip
     for axes in all_axes:
-        _epochs(axes, num_epochs)
+        epoch_axis(axes, num_epochs)
     for axes in all_axes[:-1]:
         axes.tick_params(labelbottom=False)
         axes.set_xlabel("")
@@ -149,7 +149,7 @@ def loss_figure(losses: Mapping[str, Sequence[float]], *, theme: Theme = LIGHT) 
     _plot_runs(axes, {name: (np.arange(len(v)), _floats(v)) for name, v in losses.items()}, theme)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("training loss")
-    _epochs(axes, num_epochs)
+    epoch_axis(axes, num_epochs)
     legend(axes, theme)
     return figure
 
@@ -244,7 +244,8 @@ def _plot_runs(axes: Axes, curves: Mapping[str, tuple], theme: Theme) -> None:
         _plot(axes, name, y, color, styles[index % len(styles)], x=x)
 
 
-def _epochs(axes: Axes, num_epochs: int) -> None:
+def epoch_axis(axes: Axes, num_epochs: int) -> None:
+    """Makes the axis to the right one of so many epochs, from 0."""
     axes.set_xlim(-0.5, num_epochs - 0.5)
     axes.xaxis.set_major_locator(
         ticker.MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)

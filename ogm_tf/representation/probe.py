@@ -88,7 +88,7 @@ def cross_validate(
         training = folds != number
         own_groups = [groups[clip] for clip in np.flatnonzero(training)]
         chosen.append(
-            _choose_cost(fit, features[training], labels[training], own_groups, costs, seed)
+            choose_cost(fit, features[training], labels[training], own_groups, costs, seed)
         )
         accuracies += _accuracies(fit, features, labels, training, chosen[-1:])
     return ProbeResult(tuple(numbers.tolist()), tuple(accuracies), tuple(chosen))
@@ -233,7 +233,7 @@ def fit_linear_svm(features: np.ndarray, labels: np.ndarray, cost: float) -> np.
     return weights if weights.shape[1] > 1 else np.hstack([-weights, weights])
 
 
-def _choose_cost(
+def choose_cost(
     fit: Fit,
     features: np.ndarray,
     labels: np.ndarray,
@@ -241,7 +241,16 @@ def _choose_cost(
     costs: Sequence[float],
     seed: int,
 ) -> float:
-    """Returns the C that predicts clips held out best; of equals, the smallest."""
+    """Returns the C that predicts a quarter of the clips best, held out; of equals, the smallest.
+
+    Args:
+      fit: Of the classifier.
+      features: `[clips, windows, D]`.
+      labels: int `[clips]`.
+      groups: Of each clip; a group is held out whole.
+      costs: To choose from; the middle one where nothing can be held out.
+      seed: Of what is held out.
+    """
     costs = sorted(costs)
     held_out = hold_out(labels, groups, _HELD_OUT, seed)
     if len(costs) == 1 or not held_out.any():

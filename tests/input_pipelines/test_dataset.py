@@ -218,6 +218,8 @@ def test_a_removed_modality_is_zero_and_the_other_as_before(clips):
         assert part[removed].shape == whole[removed].shape and not np.any(part[removed])
     evaluated = next(iter(dataset.eval_dataset(clips, "test", 7, removed="audio").dataset))[0]
     assert not np.any(evaluated["audio"]) and np.any(evaluated["visual"])
+    nothing = dataset.eval_dataset(clips, "test", 7, removed="visual,audio").dataset
+    assert not any(np.any(values) for values in next(iter(nothing))[0].values())
 
 
 def test_clips_are_read_evenly_over_the_split(clips):

@@ -20,6 +20,8 @@ from launchers import (
     predict,
     prepare,
     probe,
+    probe_branches,
+    references,
     report,
 )
 from launchers.extracting import ExtractSettings
@@ -51,6 +53,8 @@ ALL = [
     PretrainSettings,
     probe.ProbeSettings,
     SweepSettings,
+    probe_branches.ProbeBranchesSettings,
+    references.ReferencesSettings,
     TrainSettings,
 ]
 

@@ -1,0 +1,71 @@
+"""The runs of `references`: one modality alone, trained as a run of all of them."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launchers.runs import RunFolder
+from launchers.training import TrainSettings
+
+# What does not matter to one modality alone, nor to how it is trained.
+_OF_THE_METHOD = (
+    "modulation",
+    "alpha",
+    "modulation_start_epoch",
+    "modulation_end_epoch",
+    "modulation_variables",
+    "modulation_rule",
+    "probe_every_epochs",
+    "probe_clips",
+)
+
+
+def path_in(folder: str | os.PathLike, modality: str) -> pathlib.Path:
+    """Returns the folder of the reference of a modality, in a folder of references."""
+    return pathlib.Path(folder) / f"alone_{modality}"
+
+
+def expected_config(
+    config: Mapping[str, Any], modality: str, modalities: Sequence[str]
+) -> dict[str, Any]:
+    """Returns the settings of the reference of a run, as its config.json has them.
+
+    Args:
+      config: Of the run.
+      modality: The one that is left.
+      modalities: Of the run's records.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
+    others = ",".join(name for name in modalities if name != modality)
+    return {
+        **config,
+        **{name: defaults[name] for name in _OF_THE_METHOD},
+        "remove_modality": others,
+    }
+
+
+def find(
+    config: Mapping[str, Any],
+    modality: str,
+    modalities: Sequence[str],
+    folders: Sequence[pathlib.Path],
+) -> RunFolder | None:
+    """Returns the finished reference of a run, of its own settings, in the first folder with one.
+
+    Args:
+      config: Of the run.
+      modality: The one that is left.
+      modalities: Of the run's records.
+      folders: To look in.
+    """
+    wanted = expected_config(config, modality, modalities)
+    for folder in folders:
+        reference = RunFolder(path_in(folder, modality))
+        if reference.config_path.exists() and reference.read_metrics():
+            found = reference.read_config()
+            # One of a later version may have settings that the run has not.
+            if all(found.get(name) == value for name, value in wanted.items()):
+                return reference
+    return None
