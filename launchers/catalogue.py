@@ -8,6 +8,7 @@ import types
 from launchers.settings import LauncherSettings
 
 _LAUNCH = re.compile(r"^    launch\((\w+), ", re.MULTILINE)
+_REST = re.compile(r"^    launch\(.*rest=\"(\w+)\"\)", re.MULTILINE)
 
 
 def names(package: str = "launchers") -> list[str]:
@@ -30,3 +31,9 @@ def settings_class(name: str, package: str = "launchers") -> type[LauncherSettin
     program = module(name, package)
     found = _LAUNCH.search(pathlib.Path(program.__file__).read_text())
     return getattr(program, found[1])
+
+
+def rest(name: str, package: str = "launchers") -> str | None:
+    """Returns the flag that a program appends to what follows a final `--`, if it takes any."""
+    found = _REST.search(pathlib.Path(module(name, package).__file__).read_text())
+    return found and found[1]
