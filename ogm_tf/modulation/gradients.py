@@ -42,26 +42,24 @@ def compute_gradients(
     return [gradient for gradient, _ in pairs]
 
 
-def compute_group_gradients(
+def compute_scaled_gradients(
     optimizer: keras.optimizers.Optimizer,
     loss: tf.Tensor,
     logits: tf.Tensor,
-    features: Sequence[tf.Tensor],
-    groups: Sequence[tuple[tf.Tensor, tf.Tensor]],
+    coefficients: tf.Tensor,
     variables: Sequence[tf.Variable],
     tape: tf.GradientTape,
 ) -> list[Gradient]:
-    """Returns sum_g k_g * gradient of the losses of group g, whatever lies behind the features.
+    """Returns sum_i k_i * gradient of the loss of row i, whatever lies behind the logits.
 
-    What joins the features may mix the rows, as batch normalisation does: each group's losses are
-    followed back to the features by themselves, and from there on together.
+    What leads to the logits may mix the rows, as batch normalisation does: it is at the logits that
+    each row is still by itself.
 
     Args:
       optimizer: Scales the loss, or not.
-      loss: Of all groups, a sum of terms of one row of the logits each.
+      loss: A sum of terms of one row of the logits each.
       logits: `[B, C]`.
-      features: Through which alone the variables reach the logits.
-      groups: Of each group the rows that are in it, 1 or 0 `[B]`, and its coefficient k, `[]`.
+      coefficients: Of each row k_i, `[B]`.
       variables: To differentiate by.
       tape: Persistent, of all of these.
     """
@@ -70,15 +68,8 @@ def compute_group_gradients(
         with tape:
             loss = optimizer.get_scaled_loss(loss)
     upstream = tape.gradient(loss, logits)
-    totals = [tf.zeros_like(part) for part in features]
-    for rows, coefficient in groups:
-        own = upstream * tf.cast(rows, upstream.dtype)[:, tf.newaxis]
-        parts = tape.gradient(logits, features, output_gradients=own)
-        totals = [
-            total + tf.cast(coefficient, part.dtype) * part
-            for total, part in zip(totals, parts, strict=True)
-        ]
-    gradients = tape.gradient(features, variables, output_gradients=totals)
+    upstream *= tf.cast(coefficients, upstream.dtype)[:, tf.newaxis]
+    gradients = tape.gradient(logits, variables, output_gradients=upstream)
     return optimizer.get_unscaled_gradients(gradients) if is_scaled else gradients
 
 

@@ -11,8 +11,9 @@ from ogm_tf.model_checks import by_modality
 from ogm_tf.modulation.discrepancy import discrepancy_ratios
 from ogm_tf.modulation.gradients import (
     Contribution,
+    Gradient,
     compute_gradients,
-    compute_group_gradients,
+    compute_scaled_gradients,
     sum_over_replicas,
 )
 from ogm_tf.modulation.pair_groups import group_scores, scale_rows
@@ -56,8 +57,8 @@ class PairModel(OGMModel):
 
     to which OGM-GE adds noise of its spread. The fusion's gradient is not touched. A group without
     a pair in the batch damps nobody. It takes one backward pass, which scales the rows between
-    encoders and fusion. A fusion with batch normalisation mixes the rows: there each group goes
-    back through the fusion by itself, at the cost of two more passes through it.
+    encoders and fusion. A fusion with batch normalisation mixes the rows: there they are scaled at
+    the logits, and the fusion's own gradient takes one more pass through it.
 
     The coefficients are those of all variables of the encoders; `variables` of the modulation says
     which of them get noise.
@@ -99,7 +100,7 @@ class PairModel(OGMModel):
         ]
         logits = self.fusion(features)
         if training:
-            self._rows.features, self._rows.logits = features, logits
+            self._rows.logits = logits
         return logits, dict.fromkeys(GROUPS, logits)
 
     def _row_coefficients(self) -> tf.Tensor | None:
@@ -132,7 +133,7 @@ class PairModel(OGMModel):
         batch = self._contribution_of_groups(
             tape, loss, regularization, scores, tf.reshape(labels, [-1]), coefficients
         )
-        self._rows.features = self._rows.logits = None
+        self._rows.logits = None
         finite = modulate_and_apply(
             batch,
             [loss_of_all],
@@ -155,64 +156,42 @@ class PairModel(OGMModel):
         """Returns the contribution in which each group counts by its coefficient."""
         if self.modulation is None:
             return self._contribution(tape, loss, regularization, scores)
-        by_label = [coefficients[name] for name in GROUPS]
+        rows = tf.gather(tf.stack([coefficients[name] for name in GROUPS]), labels)
         if self._mixes_rows():
-            return self._contribution_of_mixed_rows(
-                tape, loss, regularization, scores, labels, by_label
-            )
-        self._rows.coefficients = tf.gather(tf.stack(by_label), labels)
+            return self._contribution_of_mixed_rows(tape, loss, regularization, scores, rows)
+        self._rows.coefficients = rows
         try:
             return self._contribution(tape, loss, regularization, scores)
         finally:
             self._rows.coefficients = None
 
-    def _contribution_of_mixed_rows(
-        self, tape, loss, regularization, scores, labels, by_label
-    ) -> Contribution:
+    def _contribution_of_mixed_rows(self, tape, loss, regularization, scores, rows) -> Contribution:
         variables = self.trainable_variables
         in_encoders = {id(member) for branch in self.branches.values() for member in branch}
+        before = [variable for variable in variables if id(variable) in in_encoders]
         behind = [variable for variable in variables if id(variable) not in in_encoders]
-        groups = [(labels == label, coefficient) for label, coefficient in enumerate(by_label)]
         penalties = [None] * len(variables)
         if regularization is not None:
             penalties = compute_gradients(self.optimizer, regularization, variables, tape)
-
-        def plain():
-            return _dense(compute_gradients(self.optimizer, loss, variables, tape), variables)
-
-        def by_group():
-            before = [variable for variable in variables if id(variable) in in_encoders]
-            own = compute_group_gradients(
-                self.optimizer,
-                loss,
-                self._rows.logits,
-                self._rows.features,
-                groups,
-                before,
-                tape,
-            )
-            own += compute_gradients(self.optimizer, loss, behind, tape)
-            found = {id(v): gradient for v, gradient in zip(before + behind, own, strict=True)}
-            gradients = _dense([found[id(variable)] for variable in variables], variables)
-            return [
-                gradient
-                if penalty is None or id(variable) not in in_encoders
-                else gradient + penalty
-                for variable, gradient, penalty in zip(variables, gradients, penalties, strict=True)
-            ]
-
-        # Sums of parts round differently from what nobody damps.
-        is_plain = tf.reduce_all(tf.stack(by_label) == 1)
-        gradients = tf.cond(is_plain, plain, by_group)
+        scaled = compute_scaled_gradients(
+            self.optimizer, loss, self._rows.logits, rows, before, tape
+        )
+        whole = compute_gradients(self.optimizer, loss, behind, tape)
+        found = {
+            id(v): gradient for v, gradient in zip(before + behind, [*scaled, *whole], strict=True)
+        }
+        # The others' gradients have their penalties in them.
+        gradients = [
+            _sum(found[id(variable)], penalty if id(variable) in in_encoders else None)
+            for variable, penalty in zip(variables, penalties, strict=True)
+        ]
         return Contribution(scores, loss, gradients, penalties)
 
 
-def _dense(gradients, variables) -> list[tf.Tensor]:
-    """Returns gradients as a branch of `tf.cond` may return them."""
-    return [
-        tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)
-        for gradient, variable in zip(gradients, variables, strict=True)
-    ]
+def _sum(one: Gradient, other: Gradient) -> Gradient:
+    if one is None or other is None:
+        return other if one is None else one
+    return tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
 
 
 def _members(name: str, labels: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:

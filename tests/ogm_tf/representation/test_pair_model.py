@@ -35,7 +35,7 @@ class NormalizedMatch(Match):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.normalization = keras.layers.BatchNormalization()
+        self.normalization = keras.layers.BatchNormalization(synchronized=True)
 
     def call(self, features, training=None):
         joined = tf.concat(features, axis=-1)
@@ -128,7 +128,10 @@ def test_noise_touches_the_encoders_kernels_alone():
         assert np.array_equal(without, with_noise) == (id(variable) not in noisy), variable.name
 
 
-def test_two_replicas_equal_one(mirrored):
+@pytest.mark.parametrize(
+    ("head", "policy"), [(Match, ogm_tf.OGMGE(0.6)), (NormalizedMatch, ogm_tf.OGM(0.6))]
+)
+def test_two_replicas_equal_one(mirrored, head, policy):
     """Each replica has other rows of either group; the coefficients are those of all of them."""
     results = []
     inputs, labels = pairs(count=4 * PAIRS)
@@ -147,7 +150,7 @@ def test_two_replicas_equal_one(mirrored):
                 n: keras.models.clone_model(encoder(n), clone_function=synchronized)
                 for n in ("audio", "visual")
             }
-            model = PairModel(encoders, Match(), ogm_tf.OGMGE(0.6))
+            model = PairModel(encoders, head(), policy)
             model({name: tf.zeros([1, 5]) for name in model.encoders})
             model.compile(
                 keras.optimizers.SGD(0.1),
