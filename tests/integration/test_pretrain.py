@@ -1,8 +1,10 @@
 """From clips of sounding objects to a pair network, its evaluation, and what it refuses."""
 
+import dataclasses
 import itertools
 import json
 import math
+import shutil
 import signal
 
 import numpy as np
@@ -11,11 +13,13 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from input_pipelines import pairs
+from input_pipelines.index import read_index, write_index
 from launchers import evaluate, fitting, pretrain, probe
 from launchers.pretraining import KINDS, PretrainSettings
 from launchers.runs import RunFolder
 from ogm_tf.callbacks import SkippedSteps
 from ogm_tf.representation.pair_model import PairModel
+from tests.input_pipelines import handmade_records
 from tests.input_pipelines.media_files import tone, write_wav
 from tests.integration import small_records
 from tests.integration.same_runs import assert_same_runs
@@ -98,11 +102,12 @@ def test_every_network_learns_from_records(records, tmp_path, model):
     assert again == pytest.approx(metrics["test"])
 
 
-def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeypatch):
-    """It is stopped in the middle of each epoch, and goes on twice."""
-    pretrain.run(settings(records("avca"), tmp_path / "whole", "avca"))
-    parts = settings(records("avca"), tmp_path / "parts", "avca")
-    for num_steps in (2, 4):
+@pytest.mark.parametrize(("model", "stops"), [("l3net", (4,)), ("avca", (2, 4))])
+def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeypatch, model, stops):
+    """It is stopped in the middle of an epoch, or of each, and goes on."""
+    pretrain.run(settings(records(model), tmp_path / "whole", model))
+    parts = settings(records(model), tmp_path / "parts", model)
+    for num_steps in stops:
         asked = itertools.count(1)
 
         class Stops(SkippedSteps):
@@ -117,6 +122,25 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeyp
         assert end.value.code == 0
     pretrain.run(parts)
     assert_same_runs(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_two_devices_learn_what_one_does(records, tmp_path):
+    """Of every batch each has half, of either group; validation's last batch has padding."""
+    options = {
+        "optimizer": "sgd", "learning_rate": 0.02, "modulation": "ogm", "epochs": 1,
+        "synchronized_batch_norm": True,
+    }  # fmt: skip
+    for name, devices in (("one", {}), ("two", {"strategy": "mirrored", "logical_devices": 2})):
+        pretrain.run(settings(records("l3net"), tmp_path / name, "l3net", **options, **devices))
+    one, two = (RunFolder(tmp_path / name) for name in ("one", "two"))
+    ours, theirs = two.read_history(), one.read_history()
+    assert min(theirs["negative_coefficient"] + theirs["positive_coefficient"]) < 0.9
+    for name in theirs:
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), name
+    assert two.read_metrics()["test"] == pytest.approx(one.read_metrics()["test"], rel=1e-4)
+    weights = (folder.load_best().get_weights() for folder in (one, two))
+    for own, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(other, own, atol=1e-5)
 
 
 def test_a_pre_trained_encoder_is_probed(records, tmp_path):
@@ -169,9 +193,69 @@ def test_records_of_another_network_are_refused(records, tmp_path, model, of, me
     assert not (tmp_path / "run").exists()
 
 
-def test_clips_too_short_for_the_shift_are_refused(records, tmp_path):
-    with pytest.raises(ValueError, match="long enough. Received: .*0 of 26 clips of 2.512 s"):
-        pretrain.run(settings(records("avca"), tmp_path / "run", "avca", shift_s=(2.0, 5.8)))
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"shift_s": (2.0, 5.8)}, "least 4 clips .* Received: split='train' with 0 of 26 clips"),
+        # A clip a pair, as opposed to half of one.
+        ({"sampling": "coin", "batch_size": 28}, "least 28 clips .* split='train' with 26 of 26"),
+        ({"sampling": "coin", "batch_size": 5}, "must be even.* Received: batch_size=5"),
+    ],
+)
+def test_pairs_that_cannot_be_made_are_refused(records, tmp_path, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        pretrain.run(settings(records("avca"), tmp_path / "run", "avca", **overrides))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_of_short_clips_is_refused_before_training(tmp_path, split):
+    """One of its two clips is as long as the window, and correspondence needs two."""
+    clips = [handmade_records.random_clip(number) for number in range(8)]
+    short = dataclasses.replace(clips[0], clip_id="short", waveform=clips[0].waveform[:3999])
+    splits = {"train": clips, split: [clips[1], short]}
+    video = dataclasses.replace(handmade_records.SETTINGS.video, num_frames=1)
+    clip_settings = dataclasses.replace(handmade_records.SETTINGS, video=video)
+    folder = handmade_records.write(tmp_path / "records", splits, clip_settings)
+    message = f"least 2 clips .* Received: split='{split}' with 1 of 2 clips of 0.5 s or more"
+    with pytest.raises(ValueError, match=message):
+        pretrain.run(settings(folder, tmp_path / "run", "l3net"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        (
+            "avca", {"time_steps": 12},
+            r"prepare --time_steps or --num_frames\): .* 4, 8 or 16. Received: .*\(16, 12, 1\)",
+        ),
+        (
+            "avsa", {"num_frames": 9},
+            r"prepare --window_s, --sample_rate_hz or --num_frames\): .*at least 2061 samples.*"
+            r"Received: audio_shape=\(2048, 1\), visual_shape=\(9, 24, 24, 3\)",
+        ),
+        (
+            "l3net", {"mel_bins": 7},
+            r"prepare --time_steps, --hop_length or --mel_bins\): .*3 halvings.*\(7, 16, 1\)",
+        ),
+    ],
+)  # fmt: skip
+def test_sizes_that_do_not_fit_are_refused(records, tmp_path, model, changes, message):
+    index = read_index(records(model))
+    audio, video = index.settings.audio, index.settings.video
+    of_sound = {name: value for name, value in changes.items() if hasattr(audio, name)}
+    of_pictures = {name: value for name, value in changes.items() if hasattr(video, name)}
+    clip_settings = dataclasses.replace(
+        index.settings,
+        audio=dataclasses.replace(audio, **of_sound),
+        video=dataclasses.replace(video, **of_pictures),
+    )
+    shutil.copytree(records(model), tmp_path / "records")
+    write_index(tmp_path / "records", dataclasses.replace(index, settings=clip_settings))
+    with pytest.raises(ValueError, match=message):
+        pretrain.run(settings(tmp_path / "records", tmp_path / "run", model))
+    assert not (tmp_path / "run").exists()
 
 
 def test_pairs_are_evaluated_without_noise(records, tmp_path):
