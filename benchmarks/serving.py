@@ -25,7 +25,7 @@ import ogm_tf
 from input_pipelines import audio, video
 from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
 from launchers.runs import write_json
-from launchers.settings import LauncherSettings, launch, setting
+from launchers.settings import LauncherSettings, launch, positive, setting
 
 CLIP = ClipSettings(
     audio=AudioSettings(sample_rate_hz=22_050, fft_length=512, hop_length=353),
@@ -33,7 +33,6 @@ CLIP = ClipSettings(
 )
 STORED_SIZE = (256, 340)
 NUM_CLASSES = 6
-WARM_UP_CALLS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,53 +41,49 @@ class ServingSettings(LauncherSettings):
 
     output_dir: str = setting(dataclasses.MISSING, "Folder of the table.")
     batch_sizes: tuple[int, ...] = setting((1, 32), "Clips in a call, with commas.")
-    calls: tuple[int, ...] = setting(
-        (200, 30), "Measured calls of each way, one number for each batch size."
-    )
+    seconds: float = positive(60.0, "How long each batch size is measured, over all ways.")
 
 
 def run(settings: ServingSettings) -> None:
     """Measures, prints the table and writes it."""
-    if len(settings.calls) != len(settings.batch_sizes):
-        raise ValueError(
-            "--calls must have a number for each of --batch_sizes. "
-            f"Received: calls={settings.calls}, batch_sizes={settings.batch_sizes}."
-        )
     folder = pathlib.Path(settings.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     model = _model()
     signatures = _exported(model, folder / "saved_model")
-    print("| clips a call | asked | p50, ms | p99, ms | clips/s |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| clips a call | asked | calls | p50, ms | p99, ms | clips/s |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
     results = {}
-    for batch_size, calls in zip(settings.batch_sizes, settings.calls, strict=True):
-        ways = _ways(model, signatures, batch_size)
-        times = measure(ways, calls)
+    for batch_size in settings.batch_sizes:
+        times = measure(_ways(model, signatures, batch_size), settings.seconds)
         results[str(batch_size)] = {name: summary(t, batch_size) for name, t in times.items()}
         for name, found in results[str(batch_size)].items():
             print(
-                f"| {batch_size} | {name} | {found['p50, ms']:.1f} | {found['p99, ms']:.1f} | "
-                f"{found['clips/s']:.1f} |"
+                f"| {batch_size} | {name} | {len(found['calls, ms'])} | {found['p50, ms']:.1f} | "
+                f"{found['p99, ms']:.1f} | {found['clips/s']:.1f} |",
+                flush=True,
             )
-    write_json(
-        folder / "serving.json",
-        {"settings": dataclasses.asdict(settings), "cores": len(os.sched_getaffinity(0)),
-         "machine": platform.machine(), "results": results},
-    )  # fmt: skip
+        write_json(
+            folder / "serving.json",
+            {"settings": dataclasses.asdict(settings), "cores": len(os.sched_getaffinity(0)),
+             "machine": platform.machine(), "results": results},
+        )  # fmt: skip
 
 
-def measure(ways: dict[str, Callable[[], object]], calls: int) -> dict[str, list[float]]:
-    """Returns the seconds of every call of each way."""
+def measure(ways: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Returns the seconds of every call of each way, in as many whole rounds as begin in time."""
     for call in ways.values():
-        for _ in range(WARM_UP_CALLS):
-            call()
+        # The first call makes plans and reads weights.
+        call()
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(calls):
+    end = time.perf_counter() + seconds
+    number = 0
+    while number == 0 or time.perf_counter() < end:
         # The first of a round meets other caches than the last: they take turns at that, too.
         for name in np.roll(list(ways), number):
             start = time.perf_counter()
             ways[name]()
             times[str(name)].append(time.perf_counter() - start)
+        number += 1
     return times
 
 

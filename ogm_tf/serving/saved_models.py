@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import pathlib
 import shutil
@@ -57,6 +58,17 @@ def write(
         archive.add_endpoint(name, answer, input_signature=list(inputs))
     for name, file in (assets or {}).items():
         setattr(archive, name, tf.saved_model.Asset(str(file)))
-    # It prints every variable that every signature reads, and the temporary name of the folder.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
         archive.write_out(str(path))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Keras and TensorFlow from listing every variable of every signature, by lines of KB."""
+    level = logging.root.manager.disable
+    logging.disable(max(level, logging.INFO))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)

@@ -14,16 +14,16 @@ def test_percentiles_and_throughput():
     assert found["calls, ms"][:2] == [12, 2]
 
 
-def test_ways_take_turns():
-    called = []
-    ways = {name: lambda name=name: called.append(name) for name in "ab"}
-    times = serving.measure(ways, calls=3)
-    warm_up = ["a"] * serving.WARM_UP_CALLS + ["b"] * serving.WARM_UP_CALLS
+def test_ways_take_turns_until_the_time_is_over(monkeypatch):
+    called, clock = [], [0.0]
+    monkeypatch.setattr(serving.time, "perf_counter", lambda: clock[0])
+
+    def way(name, seconds):
+        called.append(name)
+        clock[0] += seconds
+
+    ways = {"a": lambda: way("a", 1.0), "b": lambda: way("b", 2.0)}
+    assert serving.measure(ways, seconds=7.0) == {"a": [1.0] * 3, "b": [2.0] * 3}
+    warm_up = ["a", "b"]
     assert called == [*warm_up, "a", "b", "b", "a", "a", "b"]
-    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
-    assert min(times["a"] + times["b"]) >= 0
-
-
-def test_calls_and_batch_sizes_must_match(tmp_path):
-    with pytest.raises(ValueError, match=r"Received: calls=\(5,\), batch_sizes=\(1, 32\)"):
-        serving.run(serving.ServingSettings(str(tmp_path), calls=(5,)))
+    assert serving.measure(ways, seconds=1e-9) == {"a": [1.0], "b": [2.0]}
