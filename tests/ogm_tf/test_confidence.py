@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import ogm_tf
 from ogm_tf.checkpoints import Checkpoint
 from ogm_tf.confidence import ConfidenceRecorder
 from tests.ogm_tf.tiny_models import build, compiled, data, dataset
@@ -42,7 +41,7 @@ class Expected(keras.callbacks.Callback):
         self.values.append(np.stack(columns, axis=1))
 
 
-def fit(model, recorder, validation=None, epochs=3, **kwargs):
+def fit(model, recorder, validation=None, epochs=1, **kwargs):
     expected = Expected()
     model.fit(
         dataset(),
@@ -55,16 +54,38 @@ def fit(model, recorder, validation=None, epochs=3, **kwargs):
     return expected.values
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"jit_compile": True}, {"steps_per_execution": 3, "weighted_metrics": []}]
-)
-def test_it_is_the_probability_of_the_true_class(settings):
+@pytest.fixture(scope="module")
+def whole():
+    """Four recorded epochs: the recorder, what the model said, and its weights."""
     recorder = ConfidenceRecorder(NUM_SAMPLES)
-    expected = fit(compiled(build(ogm_tf.OGMGE(0.5)), **settings), recorder)
-    assert recorder.names == ("fused", "visual", "audio") and recorder.epochs == [0, 1, 2]
-    assert recorder.confidence.shape == (3, NUM_SAMPLES, 3)
+    model = compiled(build())
+    expected = fit(model, recorder, epochs=4)
+    model.evaluate(INPUTS, LABELS, verbose=0)
+    return recorder, np.array(expected), model.get_weights()
+
+
+def test_it_is_the_probability_of_the_true_class(whole):
+    recorder, expected, _ = whole
+    assert recorder.names == ("fused", "visual", "audio")
+    # The evaluation after the training is no epoch.
+    assert recorder.epochs == [0, 1, 2, 3] and recorder.confidence.shape == (4, NUM_SAMPLES, 3)
     np.testing.assert_allclose(recorder.confidence, expected, atol=1e-5)
     assert np.ptp(recorder.confidence, axis=0).max() > 0.01, "it moves"
+
+
+def test_it_changes_nothing_of_the_training(whole):
+    model = compiled(build())
+    fit(model, None, epochs=4)
+    for ours, theirs in zip(model.get_weights(), whole[2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_compiled_steps_record_it_and_epochs_without_validation_are_left_out():
+    recorder = ConfidenceRecorder(NUM_SAMPLES)
+    model = compiled(build(), jit_compile=True, steps_per_execution=3)
+    expected = fit(model, recorder, epochs=2, validation_freq=2)
+    assert recorder.epochs == [1]
+    np.testing.assert_allclose(recorder.confidence[0], expected[1], atol=1e-5)
 
 
 def test_two_replicas_see_each_sample_once(mirrored):
@@ -74,27 +95,14 @@ def test_two_replicas_see_each_sample_once(mirrored):
     batches = padded(2)
     validation = mirrored.distribute_datasets_from_function(lambda _: batches)
     recorder = ConfidenceRecorder(NUM_SAMPLES, kept=[10, 0, 7])
-    expected = fit(model, recorder, validation, validation_steps=3)
+    expected = fit(model, recorder, validation, epochs=1, validation_steps=3)
     np.testing.assert_allclose(recorder.confidence, np.array(expected)[:, [10, 0, 7]], atol=1e-5)
 
 
-def test_it_changes_nothing_of_the_training():
-    models = [compiled(build(ogm_tf.OGMGE(0.5))) for _ in range(2)]
-    recorder = ConfidenceRecorder(NUM_SAMPLES)
-    for model, own in zip(models, (recorder, None), strict=True):
-        fit(model, own, (INPUTS, LABELS))
-    for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    values = [model.evaluate(INPUTS, LABELS, verbose=0) for model in models]
-    assert values[0] == values[1]
-    assert len(recorder.epochs) == 3, "an evaluation after training is no epoch"
-
-
-def test_it_goes_on_from_a_checkpoint(tmp_path):
-    whole = ConfidenceRecorder(NUM_SAMPLES, kept=range(4))
-    fit(compiled(build()), whole, epochs=4)
+def test_it_goes_on_from_a_checkpoint(whole, tmp_path):
+    kept = range(4)
     for epochs in (2, 4):
-        recorder = ConfidenceRecorder(NUM_SAMPLES, kept=range(4))
+        recorder = ConfidenceRecorder(NUM_SAMPLES, kept)
         checkpoint = Checkpoint(tmp_path, extra={"confidence": recorder})
         model = compiled(build())
         model.fit(
@@ -102,15 +110,9 @@ def test_it_goes_on_from_a_checkpoint(tmp_path):
             callbacks=[recorder, checkpoint],
         )  # fmt: skip
     assert recorder.epochs == [0, 1, 2, 3]
-    np.testing.assert_array_equal(recorder.confidence, whole.confidence)
+    np.testing.assert_array_equal(recorder.confidence, whole[0].confidence[:, kept])
     state = json.loads(json.dumps(recorder.get_state()))
     assert state["epochs"] == [0, 1, 2, 3] and len(state["confidence"]) == 4 * 4 * 3 * 4 * 4 / 3
-
-
-def test_epochs_without_validation_are_left_out():
-    recorder = ConfidenceRecorder(NUM_SAMPLES)
-    fit(compiled(build()), recorder, epochs=4, validation_freq=2)
-    assert recorder.epochs == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,11 @@ def test_epochs_without_validation_are_left_out():
         (lambda: ConfidenceRecorder(0), "Received: num_samples=0"),
         (lambda: ConfidenceRecorder(3, kept=[1, 3]), r"in \[0, 3\). Received: kept=\[1, 3\]"),
         (
-            lambda: fit(compiled(build()), ConfidenceRecorder(NUM_SAMPLES + 2), (INPUTS, LABELS)),
+            lambda: fit(
+                compiled(build(), run_eagerly=True),
+                ConfidenceRecorder(NUM_SAMPLES + 2),
+                (INPUTS, LABELS),
+            ),
             "`num_samples`=13 samples once.*Received: 11 samples",
         ),
     ],
