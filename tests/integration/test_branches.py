@@ -86,11 +86,11 @@ def test_probes_are_columns_of_the_history_with_gaps(run_dir):
         assert value in np.arange(10) / 9
     # What a checkpoint keeps of them goes on as if it had never been written.
     rows = [{"loss": 3.0}, {"loss": 2.0, "probe": 0.5}, {"loss": 1.0}]
-    recorder = fitting._Recorder(RunFolder(run_dir), False)
+    recorder = fitting._Recorder(RunFolder(run_dir), False, None)
     for epoch, row in enumerate(rows):
         recorder.on_epoch_end(epoch, row)
         state = json.loads(json.dumps(recorder.get_state()))
-        recorder = fitting._Recorder(RunFolder(run_dir), False)
+        recorder = fitting._Recorder(RunFolder(run_dir), False, None)
         recorder.set_state(state)
     assert state["best_epoch"] == 2
     np.testing.assert_equal(

@@ -94,7 +94,7 @@ def test_every_network_learns_from_records(records, tmp_path, model):
     }
     assert {name: metrics["test"][name] for name in expected} == pytest.approx(expected, rel=1e-4)
     (start,) = folder.read_starts()
-    assert start["command"].startswith("python -m launchers.pretrain --output_dir=")
+    assert start["command"].startswith("python -m launchers.pretrain --records_dir=")
     # Score, ratio and coefficient are drawn one over the other.
     shown = EventAccumulator(str(folder.figures.parent)).Reload()
     assert shown.Images("modulation")[0].height > 2 * shown.Images("accuracy")[0].height
