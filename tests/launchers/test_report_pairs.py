@@ -153,8 +153,8 @@ def test_page_has_the_accuracies_the_probe_and_the_settings(made, tmp_path):
     path = made["avca"][1].path / "probe.json"
     path.write_text(json.dumps(probed))
     text = write_page(made["avca"], tmp_path, num_examples=0).words
-    assert "Test split avca_none 0.625 0.750 0.500 no modulation – 0 1" in text
-    assert "Validation split avca_none 0.750 0.875 0.625 no modulation – 0 1" in text
+    assert "Test split avca_none 0.625 0.750 0.500 no modulation – – 1" in text
+    assert "Validation split avca_none 0.750 0.875 0.625 no modulation – – 1" in text
     assert "the run's encoder random encoder log-mel statistics" in text
     row = "avca_ogm_ge 50.0 ± 6.2 25.0 ± 3.1 62.5 ± 7.8 esc50 40 2 softmax"
     assert row in text and "modulation differs none ogm_ge" in text
