@@ -215,7 +215,7 @@ def _runs_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
             name,
             str(found["num_clips"]),
             *_cells(found["all"], modalities),
-            f"{found['largest_difference']:.0e}",
+            f"{found['relative_difference']:.0e}",
         )
         for name, found in runs.items()
     ]
