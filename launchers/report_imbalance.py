@@ -11,8 +11,8 @@ from ogm_tf.analysis.sections import Section
 
 FILE = "imbalance.json"
 _NEEDED = {
-    "all", "batches", "classes", "clips", "fusion", "largest_difference", "modalities",
-    "num_clips", "split", "stronger", "weaker", "what_if",
+    "all", "batches", "classes", "clips", "fusion", "modalities", "num_clips",
+    "relative_difference", "split", "stronger", "weaker", "what_if",
 }  # fmt: skip
 
 

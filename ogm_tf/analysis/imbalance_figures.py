@@ -150,8 +150,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     )
     if ahead["share"] is not None:
         said += (
-            f" Of what lifts the true class above the others, {ahead['share']:.0%} come from "
-            f"{stronger} and {behind['share']:.0%} from {weaker}."
+            f" Of what lifts the true class above the others, {_percent(ahead['share'])} come from "
+            f"{stronger} and {_percent(behind['share'])} from {weaker}."
         )
     told = [said]
     silent, as_trained, loud = (_at(curves, scale) for scale in (0, 1, 2))
@@ -215,7 +215,7 @@ def _runs_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
             name,
             str(found["num_clips"]),
             *_cells(found["all"], modalities),
-            f"{found['largest_difference']:.0e}",
+            f"{found['relative_difference']:.0e}",
         )
         for name, found in runs.items()
     ]
@@ -238,7 +238,7 @@ def _classes_table(found: Mapping[str, Any]) -> Table:
 
 def _batches_table(found: Mapping[str, Any]) -> Table:
     rows = [
-        (str(number), str(own["num_clips"]), *_cells(own, found["modalities"]))
+        (f"batch {number}", str(own["num_clips"]), *_cells(own, found["modalities"]))
         for number, own in enumerate(found["batches"])
     ]
     header = ("Batch", "Clips", *_header(found["modalities"]))
@@ -264,7 +264,7 @@ def _header(modalities: Sequence[str]) -> tuple[str, ...]:
 
 def _cells(own: Mapping[str, Any], modalities: Sequence[str]) -> tuple[str, ...]:
     parts = [own["modalities"][name] for name in modalities]
-    shares = ("–" if part["share"] is None else f"{part['share']:.0%}" for part in parts)
+    shares = ("–" if part["share"] is None else _percent(part["share"]) for part in parts)
     gradients = (f"{part['gradients']['encoder']:.3g}" for part in parts)
     return (f"{own['shared_factor']:.3f}", *shares, *gradients)
 
@@ -285,6 +285,10 @@ def _at(curves: Mapping[str, Any], scale: float) -> float:
 
 def _range(own: Bin) -> str:
     return f"{own.low:.1f} to {own.high:.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("-", "−")
 
 
 def _capital(name: str) -> str:

@@ -30,7 +30,7 @@ def found(**changes):
     """What `analyze` finds where sound starves the picture."""
     values = {
         "split": "validation", "fusion": "Sum", "modalities": ["audio", "visual"], "num_clips": 4,
-        "stronger": "audio", "weaker": "visual", "largest_difference": 3e-8,
+        "stronger": "audio", "weaker": "visual", "relative_difference": 3e-8,
         "all": described(4, 0.2),
         "classes": {"bell": described(3, 0.125), "horn": described(1, 0.425, None)},
         "batches": [described(4, 0.2)],
