@@ -18,6 +18,7 @@ from launchers import evaluate, fitting, pretrain, probe
 from launchers.pretraining import KINDS, PretrainSettings
 from launchers.runs import RunFolder
 from ogm_tf.callbacks import SkippedSteps
+from ogm_tf.representation import l3_net
 from ogm_tf.representation.pair_model import PairModel
 from tests.input_pipelines import handmade_records
 from tests.input_pipelines.media_files import tone, write_wav
@@ -58,6 +59,12 @@ def settings(records_dir, output_dir, model, **overrides):
         "checkpoint_every_steps": 2,
     }
     return PretrainSettings(str(records_dir), str(output_dir), model=model, **arguments | overrides)
+
+
+@pytest.fixture
+def tiny_l3_net(monkeypatch):
+    """Makes the small L3-Net one of a single block, to be built in no time."""
+    monkeypatch.setitem(l3_net.PRESETS["small"], "channels", (4,))
 
 
 @pytest.mark.parametrize("model", ["l3net", pytest.param("avsa", marks=pytest.mark.slow), "avca"])
@@ -103,6 +110,7 @@ def test_every_network_learns_from_records(records, tmp_path, model):
 
 
 @pytest.mark.parametrize(("model", "stops"), [("l3net", (4,)), ("avca", (2, 4))])
+@pytest.mark.usefixtures("tiny_l3_net")
 def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeypatch, model, stops):
     """It is stopped in the middle of an epoch, or of each, and goes on."""
     pretrain.run(settings(records(model), tmp_path / "whole", model))
@@ -124,10 +132,11 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeyp
     assert_same_runs(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("tiny_l3_net")
 def test_two_devices_learn_what_one_does(records, tmp_path):
     """Of every batch each has half, of either group; validation's last batch has padding."""
     options = {
-        "optimizer": "sgd", "learning_rate": 0.02, "modulation": "ogm", "epochs": 1,
+        "optimizer": "sgd", "learning_rate": 0.005, "modulation": "ogm", "epochs": 1,
         "synchronized_batch_norm": True,
     }  # fmt: skip
     for name, devices in (("one", {}), ("two", {"strategy": "mirrored", "logical_devices": 2})):
