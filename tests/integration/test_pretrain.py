@@ -132,6 +132,7 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeyp
     assert_same_runs(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_l3_net")
 def test_two_devices_learn_what_one_does(records, tmp_path):
     """Of every batch each has half, of either group; validation's last batch has padding."""
@@ -149,7 +150,8 @@ def test_two_devices_learn_what_one_does(records, tmp_path):
     assert two.read_metrics()["test"] == pytest.approx(one.read_metrics()["test"], rel=1e-4)
     weights = (folder.load_best().get_weights() for folder in (one, two))
     for own, other in zip(*weights, strict=True):
-        np.testing.assert_allclose(other, own, atol=1e-5)
+        # Moving variances are large, and float32 rounds them by their size.
+        np.testing.assert_allclose(other, own, rtol=1e-5, atol=1e-5)
 
 
 def test_a_pre_trained_encoder_is_probed(records, tmp_path):
