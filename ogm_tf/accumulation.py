@@ -28,6 +28,11 @@ class Accumulator:
         """Forgets the batches added, and of which variables they were."""
         self._sums, self._count = [], None
 
+    @property
+    def count(self) -> tf.Tensor:
+        """Batches added since the last update, int64 `[]`."""
+        return tf.zeros([], tf.int64) if self._count is None else self._count.read_value()
+
     def clear(self) -> None:
         """Forgets the batches added."""
         if self._count is not None:
@@ -61,21 +66,30 @@ class Accumulator:
           like: The contribution of one of them, for its structure.
 
         Returns:
-          The sum of the scores, and the means of loss and gradients.
+          The sums of scores and statistics, and the means of loss and gradients.
         """
         sums = iter(self._sums)
-        scores = next(sums).read_value()
+        scores, statistics = next(sums).read_value(), next(sums).read_value()
         means = (total.read_value() / self.num_batches for total in sums)
         return Contribution(
             scores,
             next(means),
             [None if value is None else next(means) for value in like.gradients],
             [None if value is None else next(means) for value in like.penalties],
+            statistics,
+            [None if value is None else next(means) for value in like.added],
         )
 
 
 def _tensors(batch: Contribution) -> list[tf.Tensor]:
-    values = (batch.scores, batch.loss, *batch.gradients, *batch.penalties)
+    values = (
+        batch.scores,
+        batch.statistics,
+        batch.loss,
+        *batch.gradients,
+        *batch.penalties,
+        *batch.added,
+    )
     return [tf.convert_to_tensor(value) for value in values if value is not None]
 
 

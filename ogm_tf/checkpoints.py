@@ -260,6 +260,8 @@ class Checkpoint(keras.callbacks.Callback):
             for index, weight in enumerate(self.model.weights)
             if weight.synchronization == tf.VariableSynchronization.ON_READ
         }
+        variables = getattr(self.model, "method_variables", [])
+        found |= {f"method-{index}": variable for index, variable in enumerate(variables)}
         if with_step and hasattr(type(self.model), "step_variables"):
             variables = self.model.step_variables
             found |= {f"step-{index}": variable for index, variable in enumerate(variables)}

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ from ogm_tf.model_checks import (
     require_one_replica,
 )
 from ogm_tf.modulation.gradients import Contribution, compute_gradients, run_if
-from ogm_tf.modulation.policies import OGM
+from ogm_tf.modulation.interface import Modulation, Moment, Step
+from ogm_tf.modulation.losses import Losses, share_of_loss
 from ogm_tf.modulation.scores import true_class_scores
 from ogm_tf.modulation.skipping import gradient_names, restore_unless, running_averages, with_values
 from ogm_tf.modulation.updates import update
@@ -61,7 +63,8 @@ class OGMModel(keras.Model):
       encoders: Ordered `{modality: keras.Model}`, at least two, each `[B, ...] -> [B, D]`.
       fusion: A layer that takes the list of features, in the order of `encoders`, and returns the
         fused logits `[B, C]` and the list of each modality's: one of `ogm_tf.fusion`, or your own.
-      modulation: `ogm_tf.OGM`, `ogm_tf.OGMGE`, or None for plain training.
+      modulation: `ogm_tf.OGM`, `ogm_tf.OGMGE`, another of `ogm_tf.modulation`, several of them as
+        in `OGMGE(0.8) + Unimodal()`, or None for plain training.
       accumulate_steps: Batches of the dataset, of equal size, in one update, >= 1. Scores, ratios,
         noise and the optimiser's step belong to all of them together, as to one batch of their
         total size; batch normalisation sees each by itself. What an epoch leaves over is dropped,
@@ -84,20 +87,16 @@ class OGMModel(keras.Model):
         self,
         encoders: Mapping[str, keras.Model] | None = None,
         fusion: keras.layers.Layer | None = None,
-        modulation: OGM | None = None,
+        modulation: Modulation | None = None,
         accumulate_steps: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
         # Everything a step returns is a metric, of which each replica has the whole.
         self.distribute_reduction_method = "first"
-        if modulation is not None and not isinstance(modulation, OGM):
-            raise TypeError(
-                "`modulation` must be ogm_tf.OGM, ogm_tf.OGMGE or None. "
-                f"Received: modulation={modulation!r}."
-            )
         if type(self).forward is OGMModel.forward:
             require_encoders(encoders, fusion)
+        self._require_modulation(modulation)
         require_accumulate_steps(accumulate_steps)
         self.encoders = dict(encoders or {})
         self.fusion = fusion
@@ -106,6 +105,8 @@ class OGMModel(keras.Model):
         # Plain objects hide their variables from Keras, which would count them among the weights.
         self._trackers: ModalityTrackers | None = None
         self._observer: Callable[..., None] | None = None
+        # One value a thread, for every replica has a thread and features of its own rows.
+        self._seen = threading.local()
         self._accumulator = Accumulator(self.accumulate_steps)
         self._epoch_counter = EpochCounter(
             tf.Variable(0, dtype=tf.int64, trainable=False), self._accumulator
@@ -134,6 +135,13 @@ class OGMModel(keras.Model):
                 )
             features.append(feature)
         fused, unimodal = self.fusion(features)
+        method = self.modulation
+        if training and method is not None and (method.acts_on_features or method.needs_features):
+            self._seen.features = dict(zip(self.encoders, features, strict=True))
+        if training and method is not None and method.acts_on_features:
+            changed = method.change_features(self._seen.features, self._moment())
+            # Modalities are compared by what they are, not by what is left of them.
+            fused, _ = self.fusion(list(changed.values()))
         return fused, dict(zip(self.encoders, unimodal, strict=True))
 
     @property
@@ -175,6 +183,11 @@ class OGMModel(keras.Model):
         return self._accumulator.variables
 
     @property
+    def method_variables(self) -> list[tf.Variable]:
+        """What the modulation keeps from step to step."""
+        return [] if self.modulation is None else self.modulation.state
+
+    @property
     def skipped_in_a_row(self) -> int:
         """How many of the last steps were skipped, one after the other."""
         return 0 if self._trackers is None else int(self._trackers.skipped.in_a_row.numpy())
@@ -208,6 +221,22 @@ class OGMModel(keras.Model):
             self._trackers = self._make_trackers()
         # Of other variables, where some were frozen since.
         self._accumulator.forget()
+
+    def _require_modulation(self, modulation: Any) -> None:
+        """Refuses what is no way to balance this network."""
+        if modulation is None:
+            return
+        if not isinstance(modulation, Modulation):
+            raise TypeError(
+                "`modulation` must be None or a method of ogm_tf.modulation such as "
+                f"ogm_tf.OGM(alpha=0.5). Received: modulation={modulation!r}."
+            )
+        needs_features = modulation.acts_on_features or modulation.needs_features
+        if needs_features and type(self).forward is not OGMModel.forward:
+            raise ValueError(
+                f"{modulation.name} acts between encoders and fusion, and needs a network of both. "
+                f"Received: {type(self).__name__}, which has a `forward` of its own."
+            )
 
     def _causes(self) -> list[str]:
         """Names what a step looks at before the gradients, in the order of `Update.finite`."""
@@ -245,9 +274,10 @@ class OGMModel(keras.Model):
             before += with_values(self._metric_variables(logits, labels))
             self._losses_were_read = False
             loss = self.compute_loss(inputs, labels, logits, sample_weight)
-            regularization = self._regularization_loss() if self._losses_were_read else None
-        self._validate_target_and_loss(labels, loss)
-        is_finite = self._learn(tape, loss, regularization, unimodal, labels, sample_weight)
+            self._validate_target_and_loss(labels, loss)
+            step = self._step(inputs, labels, sample_weight, logits, unimodal)
+            losses = self._all_losses(loss, step)
+        is_finite = self._learn(tape, losses, step)
         del tape
 
         self._trackers.update_accuracy(unimodal, labels)
@@ -262,25 +292,62 @@ class OGMModel(keras.Model):
             self._trackers.undo = None
         return super().get_metrics_result()
 
-    def _learn(self, tape, loss, regularization, unimodal, labels, sample_weight) -> tf.Tensor:
+    def _moment(self) -> Moment:
+        count = self._accumulator.count
+        return Moment(self.epoch, self.optimizer.iterations, count, self.accumulate_steps)
+
+    def _step(self, inputs, labels, sample_weight, logits, unimodal) -> Step:
+        """Returns what a method sees of a batch."""
+
+        def loss(outputs):
+            return share_of_loss(self.compiled_loss, labels, outputs, sample_weight)
+
+        features = getattr(self._seen, "features", {})
+        self._seen.features = {}
+        return Step(
+            inputs, features, logits, unimodal, labels, sample_weight, loss, self._moment(), self
+        )
+
+    def _all_losses(self, loss: tf.Tensor, step: Step) -> Losses:
+        method, added = self.modulation, None
+        if method is not None and method.acts_on_loss:
+            added = method.added_loss(step)
+            if not method.separates_losses:
+                loss, added = loss + tf.cast(added, loss.dtype), None
+        return Losses(loss, self._regularization_loss() if self._losses_were_read else None, added)
+
+    def _learn(self, tape: tf.GradientTape, losses: Losses, step: Step) -> tf.Tensor:
         """Updates the weights by the losses on a tape; returns whether the step was finite."""
-        parts = [unimodal[name] for name in self._trackers.names]
-        scores = [true_class_scores(part, labels, sample_weight) for part in parts]
-        batch = self._contribution(tape, loss, regularization, tf.stack(scores))
+        scores = tf.stack(
+            [
+                true_class_scores(step.unimodal[name], step.labels, step.sample_weight)
+                for name in self._trackers.names
+            ]
+        )
+        batch = self._contribution(tape, losses, scores)
+        if self.modulation is not None:
+            batch = batch._replace(statistics=self.modulation.statistics(step))
         if self.accumulate_steps == 1:
             return self._update(batch)
         done = self._accumulator.add(batch)
         run_if(done == 0, lambda: self._update(self._accumulator.mean(like=batch)))
         self._trackers.leftover.update_state(done)
-        return tf.math.is_finite(loss)
+        return tf.math.is_finite(batch.loss)
 
-    def _contribution(self, tape, loss, regularization, scores) -> Contribution:
+    def _contribution(self, tape, losses: Losses, scores: tf.Tensor) -> Contribution:
         variables = self.trainable_variables
-        gradients = compute_gradients(self.optimizer, loss, variables, tape)
+
+        def gradients(loss):
+            return compute_gradients(self.optimizer, loss, variables, tape)
+
         penalties = [None] * len(variables)
-        if regularization is not None:
-            penalties = compute_gradients(self.optimizer, regularization, variables, tape)
-        return Contribution(scores, loss, gradients, penalties)
+        if losses.regularization is not None:
+            penalties = gradients(losses.regularization)
+        total, added = losses.total, ()
+        if losses.added is not None:
+            total, added = total + tf.cast(losses.added, total.dtype), gradients(losses.added)
+        none = tf.zeros([0])
+        return Contribution(scores, total, gradients(losses.total), penalties, none, added)
 
     def _update(self, batch: Contribution) -> tf.Tensor:
         """Updates the weights, and the trackers of updates; returns whether all was finite."""
@@ -375,7 +442,7 @@ class OGMModel(keras.Model):
 
     def _regularization_loss(self) -> tf.Tensor | None:
         """Returns this replica's share of `self.losses`, as it stands in the total loss."""
-        if self.modulation is None or not self.losses:
+        if self.modulation is None or not self.modulation.acts_on_gradients or not self.losses:
             return None
         losses = [tf.cast(loss, tf.float32) for loss in self.losses]
         return tf.nn.scale_regularization_loss(tf.add_n(losses))

@@ -12,7 +12,7 @@ from ogm_tf.localization.trackers import EventTrackers
 from ogm_tf.metrics import counted_rows
 from ogm_tf.model import OGMModel
 from ogm_tf.model_checks import by_modality
-from ogm_tf.modulation.policies import OGM
+from ogm_tf.modulation.interface import Modulation
 from ogm_tf.representation.network import require_sizes
 
 OWNERS = ("stream", "input", "skip")
@@ -87,7 +87,7 @@ class EventModel(OGMModel):
         score_mode: str | None,
         owner: str = "stream",
         event_only: bool = False,
-        modulation: OGM | None = None,
+        modulation: Modulation | None = None,
         accumulate_steps: int = 1,
         **kwargs,
     ):
@@ -264,16 +264,16 @@ class EventModel(OGMModel):
     def _make_trackers(self):
         return EventTrackers(MODALITIES, self.accumulate_steps > 1, self._has_pair_loss())
 
-    def _learn(self, tape, loss, regularization, unimodal, labels, sample_weight):
+    def _learn(self, tape, losses, step):
         # The loss is made already: here the weights are the scores' alone.
         if self.event_only:
-            is_event = class_indices(labels, self.num_classes) != self.num_classes - 1
+            is_event = class_indices(step.labels, self.num_classes) != self.num_classes - 1
             weights = tf.cast(is_event, tf.float32)
-            if sample_weight is not None:
-                given = tf.cast(sample_weight, tf.float32)
+            if step.sample_weight is not None:
+                given = tf.cast(step.sample_weight, tf.float32)
                 weights *= tf.reshape(given, [tf.shape(given)[0], -1])
-            sample_weight = weights
-        return super()._learn(tape, loss, regularization, unimodal, labels, sample_weight)
+            step = step._replace(sample_weight=weights)
+        return super()._learn(tape, losses, step)
 
     def _full_precision(self) -> str:
         """Returns the heads' precision: never half, so that the softmax sees whole logits."""

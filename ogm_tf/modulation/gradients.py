@@ -7,9 +7,7 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.modulation.branches import VariableFilter, modulated_names
-from ogm_tf.modulation.policies import OGM
-
-Gradient = tf.Tensor | tf.IndexedSlices | None
+from ogm_tf.modulation.interface import Gradient, Modulation
 
 
 class Contribution(NamedTuple):
@@ -20,12 +18,17 @@ class Contribution(NamedTuple):
       loss: Its share of the total loss, `[]`.
       gradients: Of the total loss, one a trainable variable; None where there is none.
       penalties: The part of them that comes from regularisation and is never modulated, or Nones.
+      statistics: Of the method, beside the scores, `[K]`.
+      added: Gradients of what the method adds to the loss, where it wants them apart from those
+        above; or else none at all.
     """
 
     scores: tf.Tensor
     loss: tf.Tensor
     gradients: Sequence[Gradient]
     penalties: Sequence[Gradient]
+    statistics: tf.Tensor
+    added: Sequence[Gradient] = ()
 
 
 def compute_gradients(
@@ -128,16 +131,60 @@ def run_if(condition: tf.Tensor, function: Callable[[], None]) -> None:
     tf.distribute.get_replica_context().merge_call(merged, args=(condition, function))
 
 
-def per_variable(
+def modulate_gradients(
+    method: Modulation,
+    gradients: Sequence[Gradient],
+    penalties: Sequence[Gradient],
     coefficients: Mapping[str, tf.Tensor],
+    owners: Sequence[str | None],
+    added: Sequence[Gradient] = (),
+    *,
+    step: tf.Tensor | tf.Variable,
+    active: tf.Tensor,
+) -> list[Gradient]:
+    """Returns the gradients to apply: modulated where the method is on.
+
+    Args:
+      method: Scales a list of gradients, adds its noise, or mixes them.
+      gradients: Of the total loss, summed over replicas, one a variable.
+      penalties: The part of them that comes from regularisation and is not modulated, or Nones.
+      coefficients: Of each modality, `[]`.
+      owners: Of every variable the modality it belongs to, or None where it is not modulated.
+      added: Where the method wants them apart, gradients of what it adds to the loss; or none.
+      step: The optimiser's count of steps, which the noise is drawn from.
+      active: Whether the epoch lies in the method's window, bool `[]`.
+    """
+    added = added or [None] * len(gradients)
+    # A branch of `tf.cond` holds no None and no sparse gradient, so the rest stays outside.
+    chosen = [i for i, name in enumerate(owners) if name is not None and gradients[i] is not None]
+    result = [sum_of(own, other) for own, other in zip(gradients, added, strict=True)]
+    for index in chosen:
+        result[index] = tf.convert_to_tensor(result[index])
+
+    def modulated():
+        data = list(gradients)
+        for index in chosen:
+            data[index] = tf.convert_to_tensor(data[index])
+            if penalties[index] is not None:
+                data[index] -= penalties[index]
+        factors = [None if name is None else coefficients[name] for name in owners]
+        data = method.modulate(data, factors, step, owners, added)
+        return [data[i] if penalties[i] is None else data[i] + penalties[i] for i in chosen]
+
+    values = tf.cond(active, modulated, lambda: [tf.identity(result[i]) for i in chosen])
+    for index, value in zip(chosen, values, strict=True):
+        result[index] = value
+    return result
+
+
+def owner_of_each(
     branches: Mapping[str, Sequence[tf.Variable]],
     variables: Sequence[tf.Variable],
     accepts: VariableFilter,
-) -> list[tf.Tensor | None]:
-    """Returns the coefficient of every variable, or None where it is not modulated.
+) -> list[str | None]:
+    """Returns the modality of every variable, or None where it is not modulated.
 
     Args:
-      coefficients: Of each modality, `[]`.
       branches: Each modality's trainable variables.
       variables: All trainable variables.
       accepts: Which variables of a branch are modulated.
@@ -146,46 +193,11 @@ def per_variable(
       ValueError: where branches overlap, or the filter accepts nothing of a branch.
     """
     owners = modulated_names(branches, accepts)
-    return [
-        coefficients[owners[id(variable)]] if id(variable) in owners else None
-        for variable in variables
-    ]
+    return [owners.get(id(variable)) for variable in variables]
 
 
-def modulate_gradients(
-    policy: OGM,
-    gradients: Sequence[Gradient],
-    penalties: Sequence[Gradient],
-    coefficients: Sequence[tf.Tensor | None],
-    *,
-    step: tf.Tensor | tf.Variable,
-    active: tf.Tensor,
-) -> list[Gradient]:
-    """Returns the gradients to apply: modulated where the policy is on.
-
-    Args:
-      policy: Scales a list of gradients and adds its noise.
-      gradients: Of the total loss, summed over replicas, one a variable.
-      penalties: The part of them that comes from regularisation and is not modulated, or Nones.
-      coefficients: Of every variable, or None where it is not modulated.
-      step: The optimiser's count of steps, which the noise is drawn from.
-      active: Whether the epoch lies in the policy's window, bool `[]`.
-    """
-    # A branch of `tf.cond` holds no None and no sparse gradient, so the rest stays outside.
-    chosen = [i for i, c in enumerate(coefficients) if c is not None and gradients[i] is not None]
-    result = list(gradients)
-    for index in chosen:
-        result[index] = tf.convert_to_tensor(result[index])
-
-    def modulated():
-        data = list(result)
-        for index in chosen:
-            if penalties[index] is not None:
-                data[index] -= penalties[index]
-        data = policy.modulate(data, coefficients, step)
-        return [data[i] if penalties[i] is None else data[i] + penalties[i] for i in chosen]
-
-    values = tf.cond(active, modulated, lambda: [tf.identity(result[i]) for i in chosen])
-    for index, value in zip(chosen, values, strict=True):
-        result[index] = value
-    return result
+def sum_of(one: Gradient, other: Gradient) -> Gradient:
+    """Returns the sum of two gradients, of which either may be None."""
+    if one is None or other is None:
+        return other if one is None else one
+    return tf.convert_to_tensor(one) + tf.convert_to_tensor(other)

@@ -12,11 +12,11 @@ from ogm_tf.modulation.gradients import (
     Contribution,
     apply_gradients,
     modulate_gradients,
-    per_variable,
+    owner_of_each,
     run_if,
     sum_over_replicas,
 )
-from ogm_tf.modulation.policies import OGM
+from ogm_tf.modulation.interface import Modulation
 from ogm_tf.modulation.skipping import are_finite, skips_by_itself
 
 
@@ -41,7 +41,7 @@ def update(
     branches: Mapping[str, Sequence[tf.Variable]],
     variables: Sequence[tf.Variable],
     optimizer: keras.optimizers.Optimizer,
-    policy: OGM | None,
+    method: Modulation | None,
     epoch: tf.Tensor | tf.Variable,
 ) -> Update:
     """Modulates and applies what all replicas contribute, unless it is not finite.
@@ -51,25 +51,33 @@ def update(
       branches: Each modality's trainable variables.
       variables: All trainable variables, in the order of the batch's gradients.
       optimizer: Of the variables.
-      policy: How to modulate; None: not at all.
-      epoch: That runs, for the policy's window.
+      method: How to balance; None: not at all.
+      epoch: That runs, for the method's window.
     """
     # One vector costs one collective, whatever the number of modalities.
-    totals = tf.concat([batch.scores, [tf.cast(batch.loss, tf.float32)]], axis=0)
-    *scores, loss = tf.unstack(sum_over_replicas([totals])[0])
-    ratios = discrepancy_ratios(dict(zip(branches, scores, strict=True)))
+    totals = tf.concat(
+        [batch.scores, [tf.cast(batch.loss, tf.float32)], batch.statistics], axis=0
+    )
+    totals = sum_over_replicas([totals])[0]
+    num_scores = len(branches)
+    *scores, loss = tf.unstack(totals[: num_scores + 1])
+    statistics = totals[num_scores + 1 :]
+    by_name = dict(zip(branches, scores, strict=True))
+    ratios = discrepancy_ratios(by_name) if method is None else method.ratios(by_name, statistics)
     coefficients = {name: tf.ones([]) for name in ratios}
-    if policy is not None:
-        active = policy.is_active(epoch)
-        for name, value in policy.coefficients(ratios).items():
+    if method is not None:
+        active = method.is_active(epoch)
+        for name, value in method.coefficients(ratios).items():
             # A frozen modality has nothing to damp.
             if branches[name]:
                 coefficients[name] = tf.where(active, value, 1.0)
     # In the order in which what is not finite spreads: the first is what went bad.
     causes = [*scores, loss]
     finite = modulate_and_apply(
-        batch, causes, coefficients, branches, variables, optimizer, policy, epoch
+        batch, causes, coefficients, branches, variables, optimizer, method, epoch
     )
+    if method is not None:
+        method.update_state(by_name, statistics, tf.reduce_all(finite))
     return Update(ratios, coefficients, finite)
 
 
@@ -80,7 +88,7 @@ def modulate_and_apply(
     branches: Mapping[str, Sequence[tf.Variable]],
     variables: Sequence[tf.Variable],
     optimizer: keras.optimizers.Optimizer,
-    policy: OGM | None,
+    method: Modulation | None,
     epoch: tf.Tensor | tf.Variable,
 ) -> tf.Tensor:
     """Sums the gradients over replicas, modulates them, and applies them if they are finite.
@@ -92,24 +100,27 @@ def modulate_and_apply(
       branches: As in `update`.
       variables: As in `update`.
       optimizer: As in `update`.
-      policy: As in `update`.
+      method: As in `update`.
       epoch: As in `update`.
 
     Returns:
       Whether each of the causes was finite, then the gradient of each variable: bool `[K]`.
     """
-    summed = sum_over_replicas([*batch.gradients, *batch.penalties])
-    gradients, penalties = summed[: len(variables)], summed[len(variables) :]
+    summed = sum_over_replicas([*batch.gradients, *batch.penalties, *batch.added])
+    count = len(variables)
+    gradients, penalties, added = summed[:count], summed[count : 2 * count], summed[2 * count :]
     finite = are_finite([*causes, *gradients])
     all_finite = tf.reduce_all(finite)
-    if policy is not None:
+    if method is not None and method.acts_on_gradients:
         gradients = modulate_gradients(
-            policy,
+            method,
             gradients,
             penalties,
-            per_variable(coefficients, branches, variables, policy.accepts),
+            coefficients,
+            owner_of_each(branches, variables, method.accepts),
+            added,
             step=optimizer.iterations,
-            active=policy.is_active(epoch),
+            active=method.is_active(epoch),
         )
     if skips_by_itself(optimizer):
         # It looks at the gradients alone.

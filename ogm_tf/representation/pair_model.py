@@ -11,11 +11,12 @@ from ogm_tf.model_checks import by_modality
 from ogm_tf.modulation.discrepancy import discrepancy_ratios
 from ogm_tf.modulation.gradients import (
     Contribution,
-    Gradient,
     compute_gradients,
     compute_scaled_gradients,
+    sum_of,
     sum_over_replicas,
 )
+from ogm_tf.modulation.ogm import OGM
 from ogm_tf.modulation.pair_groups import group_scores, scale_rows
 from ogm_tf.modulation.scores import correct_predictions, true_class_probabilities
 from ogm_tf.modulation.updates import modulate_and_apply
@@ -92,6 +93,14 @@ class PairModel(OGMModel):
         # One value a thread, for every replica has a thread and coefficients of its own rows.
         self._rows = threading.local()
 
+    def _require_modulation(self, modulation):
+        super()._require_modulation(modulation)
+        if modulation is not None and not isinstance(modulation, OGM):
+            raise ValueError(
+                "Groups of pairs are balanced by ogm_tf.OGM or ogm_tf.OGMGE alone: the other "
+                f"methods are defined for modalities. Received: modulation={modulation!r}."
+            )
+
     def forward(self, inputs, training=False):
         inputs = by_modality(inputs, list(self.encoders))
         features = [
@@ -116,9 +125,11 @@ class PairModel(OGMModel):
     def _causes(self):
         return ["the loss"]
 
-    def _learn(self, tape, loss, regularization, unimodal, labels, sample_weight):
-        sums_and_counts = group_scores(unimodal["positive"], labels, sample_weight)
-        totals = tf.concat([tf.reshape(sums_and_counts, [-1]), [tf.cast(loss, tf.float32)]], axis=0)
+    def _learn(self, tape, losses, step):
+        labels = tf.reshape(step.labels, [-1])
+        sums_and_counts = group_scores(step.unimodal["positive"], labels, step.sample_weight)
+        loss = tf.cast(losses.total, tf.float32)
+        totals = tf.concat([tf.reshape(sums_and_counts, [-1]), [loss]], axis=0)
         totals = sum_over_replicas([totals])[0]
         sums, counts, loss_of_all = totals[:2], totals[2:4], totals[4]
         scores = tf.math.divide_no_nan(sums, counts)
@@ -130,9 +141,7 @@ class PairModel(OGMModel):
             active = self.modulation.is_active(self.epoch)
             for name, value in self.modulation.coefficients(ratios).items():
                 coefficients[name] = tf.where(active, value, 1.0)
-        batch = self._contribution_of_groups(
-            tape, loss, regularization, scores, tf.reshape(labels, [-1]), coefficients
-        )
+        batch = self._contribution_of_groups(tape, losses, scores, labels, coefficients)
         self._rows.logits = None
         finite = modulate_and_apply(
             batch,
@@ -150,48 +159,40 @@ class PairModel(OGMModel):
         self._trackers.skipped.update_state(finite)
         return is_finite
 
-    def _contribution_of_groups(
-        self, tape, loss, regularization, scores, labels, coefficients
-    ) -> Contribution:
+    def _contribution_of_groups(self, tape, losses, scores, labels, coefficients) -> Contribution:
         """Returns the contribution in which each group counts by its coefficient."""
         if self.modulation is None:
-            return self._contribution(tape, loss, regularization, scores)
+            return self._contribution(tape, losses, scores)
         rows = tf.gather(tf.stack([coefficients[name] for name in GROUPS]), labels)
         if self._mixes_rows():
-            return self._contribution_of_mixed_rows(tape, loss, regularization, scores, rows)
+            return self._contribution_of_mixed_rows(tape, losses, scores, rows)
         self._rows.coefficients = rows
         try:
-            return self._contribution(tape, loss, regularization, scores)
+            return self._contribution(tape, losses, scores)
         finally:
             self._rows.coefficients = None
 
-    def _contribution_of_mixed_rows(self, tape, loss, regularization, scores, rows) -> Contribution:
+    def _contribution_of_mixed_rows(self, tape, losses, scores, rows) -> Contribution:
         variables = self.trainable_variables
         in_encoders = {id(member) for branch in self.branches.values() for member in branch}
         before = [variable for variable in variables if id(variable) in in_encoders]
         behind = [variable for variable in variables if id(variable) not in in_encoders]
         penalties = [None] * len(variables)
-        if regularization is not None:
-            penalties = compute_gradients(self.optimizer, regularization, variables, tape)
+        if losses.regularization is not None:
+            penalties = compute_gradients(self.optimizer, losses.regularization, variables, tape)
         scaled = compute_scaled_gradients(
-            self.optimizer, loss, self._rows.logits, rows, before, tape
+            self.optimizer, losses.total, self._rows.logits, rows, before, tape
         )
-        whole = compute_gradients(self.optimizer, loss, behind, tape)
+        whole = compute_gradients(self.optimizer, losses.total, behind, tape)
         found = {
             id(v): gradient for v, gradient in zip(before + behind, [*scaled, *whole], strict=True)
         }
         # The others' gradients have their penalties in them.
         gradients = [
-            _sum(found[id(variable)], penalty if id(variable) in in_encoders else None)
+            sum_of(found[id(variable)], penalty if id(variable) in in_encoders else None)
             for variable, penalty in zip(variables, penalties, strict=True)
         ]
-        return Contribution(scores, loss, gradients, penalties)
-
-
-def _sum(one: Gradient, other: Gradient) -> Gradient:
-    if one is None or other is None:
-        return other if one is None else one
-    return tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
+        return Contribution(scores, losses.total, gradients, penalties, tf.zeros([0]))
 
 
 def _members(name: str, labels: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:

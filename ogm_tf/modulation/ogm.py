@@ -1,7 +1,5 @@
-"""What a user passes to `OGMModel`: how, when and where gradients are modulated."""
+"""OGM and OGM-GE: the gradients of the modality that is ahead are damped."""
 
-import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +8,12 @@ import tensorflow as tf
 
 from ogm_tf.modulation import discrepancy
 from ogm_tf.modulation.branches import VariableFilter, get_filter
+from ogm_tf.modulation.interface import Modulation, is_integer, require_number
 from ogm_tf.modulation.noise import noise_seeds, scale_and_add_noise
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
-class OGM:
+class OGM(Modulation):
     """On-the-fly gradient modulation: damps the encoder of the modality that is ahead.
 
     Eq. 11 of Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation"
@@ -39,6 +38,8 @@ class OGM:
       ValueError: where a value is out of its range or a name is unknown.
     """
 
+    acts_on_gradients = True
+
     def __init__(
         self,
         alpha: float,
@@ -47,38 +48,19 @@ class OGM:
         variables: str | VariableFilter = "kernels",
         rule: str = "tanh",
     ):
-        if not isinstance(alpha, numbers.Real) or not math.isfinite(alpha) or alpha < 0:
-            raise ValueError(f"`alpha` must be a finite number >= 0. Received: alpha={alpha!r}.")
-        if not _is_integer(start_epoch) or start_epoch < 0:
-            raise ValueError(
-                f"`start_epoch` must be an integer >= 0. Received: start_epoch={start_epoch!r}."
-            )
-        if end_epoch is not None and (not _is_integer(end_epoch) or end_epoch < start_epoch):
-            raise ValueError(
-                "`end_epoch` must be None or an integer >= start_epoch. Received: "
-                f"start_epoch={start_epoch!r}, end_epoch={end_epoch!r}."
-            )
+        super().__init__(start_epoch, end_epoch)
+        self.alpha = require_number("alpha", alpha, ">= 0", lambda value: value >= 0)
         if rule not in discrepancy.RULES:
             raise ValueError(
                 f"`rule` must be one of {', '.join(discrepancy.RULES)}. Received: rule={rule!r}."
             )
         get_filter(variables)
-        self.alpha = float(alpha)
-        self.start_epoch = int(start_epoch)
-        self.end_epoch = None if end_epoch is None else int(end_epoch)
         self.variables = variables
         self.rule = rule
 
     def accepts(self, variable: tf.Variable) -> bool:
         """Returns whether an encoder's variable is modulated."""
         return get_filter(self.variables)(variable)
-
-    def is_active(self, epoch: tf.Tensor) -> tf.Tensor:
-        """Returns whether an epoch, an integer scalar from 0, lies in the window."""
-        active = epoch >= self.start_epoch
-        if self.end_epoch is not None:
-            active &= epoch <= self.end_epoch
-        return active
 
     def coefficients(self, ratios: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns each modality's coefficient inside the window; see `modulation.coefficients`."""
@@ -89,18 +71,10 @@ class OGM:
         gradients: Sequence[tf.Tensor],
         coefficients: Sequence[tf.Tensor | None],
         step: tf.Tensor,
+        owners: Sequence[str | None] = (),
+        added: Sequence[tf.Tensor] | None = None,
     ) -> list[tf.Tensor]:
-        """Returns the modulated gradients of all trainable variables.
-
-        Args:
-          gradients: Of every trainable variable, in a fixed order, already summed over replicas;
-            None where there is none.
-          coefficients: Beside each gradient its coefficient, or None where it is not modulated.
-          step: Integer scalar, the optimiser's iterations.
-
-        Returns:
-          k * gradient where there is a coefficient, the gradient itself elsewhere.
-        """
+        """Returns k * gradient where there is a coefficient; see `Modulation.modulate`."""
         return [
             gradient if coefficient is None else _scale(gradient, coefficient)
             for gradient, coefficient in zip(gradients, coefficients, strict=True)
@@ -126,10 +100,6 @@ class OGM:
         if isinstance(config.get("variables"), dict):
             config["variables"] = keras.saving.deserialize_keras_object(config["variables"])
         return cls(**config)
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -165,12 +135,12 @@ class OGMGE(OGM):
         seed: int = 0,
     ):
         super().__init__(alpha, start_epoch, end_epoch, variables, rule)
-        if not _is_integer(seed) or not 0 <= seed < 2**31:
+        if not is_integer(seed) or not 0 <= seed < 2**31:
             raise ValueError(f"`seed` must be an integer in [0, 2**31). Received: seed={seed!r}.")
         self.seed = int(seed)
 
-    def modulate(self, gradients, coefficients, step):
-        """Returns k * gradient + noise where there is a coefficient; see `OGM.modulate`."""
+    def modulate(self, gradients, coefficients, step, owners=(), added=None):
+        """Returns k * gradient + noise where there is a coefficient."""
         seeds = noise_seeds(self.seed, step, len(gradients))
         chosen = [
             index
@@ -196,7 +166,3 @@ class OGMGE(OGM):
 
 def _scale(gradient: tf.Tensor | None, coefficient: tf.Tensor) -> tf.Tensor | None:
     return None if gradient is None else gradient * tf.cast(coefficient, gradient.dtype)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

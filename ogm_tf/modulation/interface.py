@@ -1,0 +1,257 @@
+"""What a way of balancing modalities may do in a training step: features, loss, gradients."""
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ogm_tf.modulation import discrepancy
+
+Gradient = tf.Tensor | tf.IndexedSlices | None
+
+
+class Moment(NamedTuple):
+    """When in a training a batch is seen.
+
+    Args:
+      epoch: From 0, integer `[]`.
+      step: The optimiser's count of updates, integer `[]`.
+      batch: Which of the batches of one update it is, from 0, integer `[]`.
+      num_batches: Batches in one update.
+    """
+
+    epoch: tf.Tensor
+    step: tf.Tensor
+    batch: tf.Tensor
+    num_batches: int
+
+
+class Step(NamedTuple):
+    """What a method sees of a replica's batch in a training step.
+
+    Args:
+      inputs: Of the model.
+      features: Of each modality, `[B, D]`, before any method changed them; empty for a network
+        whose own `forward` does not go from encoders to a fusion.
+      logits: Fused, `[..., C]`, of features as methods changed them.
+      unimodal: Each modality's logits, `[..., C]`, of unchanged features.
+      labels: As given to `fit`.
+      sample_weight: As given to `fit`, or None.
+      loss: Of labels and logits: this replica's share of the loss that the model was compiled with,
+        `[]`, without regularisation.
+      moment: When it is seen.
+      network: `network(inputs)` are the fused logits without training.
+    """
+
+    inputs: Any
+    features: Mapping[str, tf.Tensor]
+    logits: tf.Tensor
+    unimodal: Mapping[str, tf.Tensor]
+    labels: Any
+    sample_weight: tf.Tensor | None
+    loss: Callable[[tf.Tensor], tf.Tensor]
+    moment: Moment
+    network: Callable[[Any], tf.Tensor]
+
+
+class Modulation:
+    """A way to balance modalities; the base of all, which balances nothing.
+
+    A method acts in three places of a training step, by the hooks it overrides:
+
+    1. features: `change_features`, between encoders and fusion;
+    2. loss: `loss`, a term beside the model's own;
+    3. gradients: `coefficients` and `modulate`, summed over replicas and before the optimiser.
+
+    What it compares the modalities by, `statistics`, are sums over the rows of a batch, so that
+    those of all replicas, and of all batches of one update, add up to those of one batch of all
+    their rows. After an update that was finite, `update_state` may keep something for the next.
+
+    `first + second` does what both do, where that makes sense; see `Combination`.
+
+    Args:
+      start_epoch: First epoch that is balanced, from 0.
+      end_epoch: Last epoch that is balanced, included; None for the whole run.
+
+    Raises:
+      ValueError: where the window is none.
+    """
+
+    # What of a step a method touches; a step does without what no method of it needs.
+    acts_on_features = False
+    acts_on_loss = False
+    acts_on_gradients = False
+    # Whether it modulates gradients of the model's loss and of its own apart.
+    separates_losses = False
+    # Whether it reads `Step.features`.
+    needs_features = False
+
+    def __init__(self, start_epoch: int = 0, end_epoch: int | None = None):
+        if not is_integer(start_epoch) or start_epoch < 0:
+            raise ValueError(
+                f"`start_epoch` must be an integer >= 0. Received: start_epoch={start_epoch!r}."
+            )
+        if end_epoch is not None and (not is_integer(end_epoch) or end_epoch < start_epoch):
+            raise ValueError(
+                "`end_epoch` must be None or an integer >= start_epoch. Received: "
+                f"start_epoch={start_epoch!r}, end_epoch={end_epoch!r}."
+            )
+        self.start_epoch = int(start_epoch)
+        self.end_epoch = None if end_epoch is None else int(end_epoch)
+
+    def is_active(self, epoch: tf.Tensor | tf.Variable) -> tf.Tensor:
+        """Returns whether an epoch, an integer scalar from 0, lies in the window."""
+        active = epoch >= self.start_epoch
+        if self.end_epoch is not None:
+            active &= epoch <= self.end_epoch
+        return active
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return type(self).__name__
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """What it keeps from step to step, the same on every replica; checkpoints hold it."""
+        return []
+
+    def change_features(
+        self, features: Mapping[str, tf.Tensor], moment: Moment
+    ) -> dict[str, tf.Tensor]:
+        """Returns what the fusion gets in training: inside the window, something else.
+
+        Args:
+          features: Of each modality, `[B, D]`.
+          moment: When they are seen.
+        """
+        return dict(features)
+
+    def added_loss(self, step: Step) -> tf.Tensor:
+        """Returns this replica's share of what the window adds to the loss, `[]`."""
+        value = self.loss(step)
+        return tf.where(self.is_active(step.moment.epoch), value, tf.zeros_like(value))
+
+    def loss(self, step: Step) -> tf.Tensor:
+        """Returns this replica's share of a term to add to the loss inside the window, `[]`."""
+        return tf.zeros([])
+
+    def statistics(self, step: Step) -> tf.Tensor:
+        """Returns sums over this replica's rows beside each modality's score, float32 `[K]`."""
+        return tf.zeros([0])
+
+    def ratios(
+        self, scores: Mapping[str, tf.Tensor], statistics: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Returns how far each modality is ahead of the others; 1 is level.
+
+        Args:
+          scores: Of each modality the sum of its true-class probabilities, `[]`.
+          statistics: Its own, summed over replicas, `[K]`.
+        """
+        return discrepancy.discrepancy_ratios(scores)
+
+    def coefficients(self, ratios: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the factor of each modality's gradients inside the window."""
+        return {name: tf.ones_like(ratio) for name, ratio in ratios.items()}
+
+    def accepts(self, variable: tf.Variable) -> bool:
+        """Returns whether an encoder's variable is modulated."""
+        return True
+
+    def modulate(
+        self,
+        gradients: Sequence[Gradient],
+        coefficients: Sequence[tf.Tensor | None],
+        step: tf.Tensor,
+        owners: Sequence[str | None] = (),
+        added: Sequence[Gradient] | None = None,
+    ) -> list[Gradient]:
+        """Returns the modulated gradients of all trainable variables.
+
+        Args:
+          gradients: Of every trainable variable, in a fixed order, already summed over replicas;
+            None where there is none. With `separates_losses`, those of the model's own loss.
+          coefficients: Beside each gradient its coefficient, or None where it is not modulated.
+          step: Integer scalar, the optimiser's iterations.
+          owners: Beside each gradient the modality it belongs to, or None where it is not modulated.
+          added: With `separates_losses`, beside each gradient that of `added_loss`.
+        """
+        return list(gradients)
+
+    def update_state(
+        self, scores: Mapping[str, tf.Tensor], statistics: tf.Tensor, finite: tf.Tensor
+    ) -> None:
+        """Keeps what the next step needs of an update.
+
+        Args:
+          scores: As of `ratios`.
+          statistics: Its own, summed over replicas, `[K]`.
+          finite: Whether the update was finite, bool `[]`; where it was not, nothing may change.
+        """
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"start_epoch": self.start_epoch, "end_epoch": self.end_epoch}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Modulation":
+        """Returns the method that `get_config` describes."""
+        return cls(**config)
+
+    def __add__(self, other: "Modulation") -> "Modulation":
+        from ogm_tf.modulation.combination import Combination
+
+        return Combination([self, other])
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def is_integer(value: Any) -> bool:
+    """Returns whether a value is a whole number, and no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def require_number(name: str, value: Any, rule: str, holds: Callable[[float], bool]) -> float:
+    """Returns a finite number that holds to a rule, or refuses it."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not holds(value):
+        raise ValueError(f"`{name}` must be a finite number {rule}. Received: {name}={value!r}.")
+    return float(value)
+
+
+class State:
+    """Variables that every replica has the same values of, made in the first step.
+
+    A plain object, so that a model holding it counts none of them among its weights.
+    """
+
+    def __init__(self):
+        self._variables: dict[str, tf.Variable] = {}
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """In the order in which they were made."""
+        return list(self._variables.values())
+
+    def get(self, name: str, initial: Callable[[], Any]) -> tf.Variable:
+        """Returns a float32 variable; the first time makes it.
+
+        Args:
+          name: Of the variable.
+          initial: Returns its first value.
+        """
+        with tf.init_scope():
+            if name not in self._variables:
+                self._variables[name] = tf.Variable(
+                    tf.cast(initial(), tf.float32),
+                    trainable=False,
+                    synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                    name=name,
+                )
+        return self._variables[name]

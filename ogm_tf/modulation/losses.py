@@ -1,0 +1,51 @@
+"""The losses of a training step."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+
+class Losses(NamedTuple):
+    """The losses of one replica's batch.
+
+    Args:
+      total: What the model was compiled with, with regularisation, `[]`; and what a method adds,
+        unless it wants its gradients apart.
+      regularization: The part of it that comes from regularisation, or None.
+      added: What a method adds that wants its gradients apart, or None.
+    """
+
+    total: tf.Tensor
+    regularization: tf.Tensor | None
+    added: tf.Tensor | None
+
+
+def share_of_loss(
+    compiled_loss: Any, labels: Any, logits: tf.Tensor, sample_weight: tf.Tensor | None
+) -> tf.Tensor:
+    """Returns a replica's share of a model's loss of other logits than the model's own, `[]`.
+
+    Shares add up to the loss of the global batch, as those that Keras computes do.
+
+    Args:
+      compiled_loss: Of the model, which has computed its own loss with it.
+      labels: As given to `fit`.
+      logits: `[..., C]`.
+      sample_weight: As given to `fit`, or None.
+
+    Raises:
+      ValueError: where the model was not compiled with one loss.
+    """
+    losses = tf.nest.flatten(getattr(compiled_loss, "_losses", None))
+    if len(losses) != 1 or not isinstance(losses[0], keras.losses.Loss):
+        raise ValueError(
+            "A method that adds losses of each modality needs a model that was compiled with one "
+            f"loss. Received: {losses}."
+        )
+    (loss,) = losses
+    value = loss(labels, logits, sample_weight)
+    means = (keras.losses.Reduction.AUTO, keras.losses.Reduction.SUM_OVER_BATCH_SIZE)
+    if loss.reduction in means:
+        value /= tf.distribute.get_strategy().num_replicas_in_sync
+    return value
