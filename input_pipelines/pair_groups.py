@@ -182,14 +182,15 @@ class GroupLoader:
         return self.load.input("audio", clip, self._window(start), number)
 
     def _frames(self, clip: StoredClip, start: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        """Returns the frames of a window, none from outside unless there is none inside."""
+        """Returns the frames of a window; in a gap of the picture, the nearest to its middle."""
         window = self._window(start)
         microseconds = 1_000_000
         times = clip.visual.timestamps_us * self.load.settings.audio.sample_rate_hz
         first = tf.cast(window.start, tf.int64) * microseconds
         length = window.length * microseconds
         inside = (times >= first) & (times < first + length)
-        kept = tf.where(inside | ~tf.reduce_any(inside))[:, 0]
+        nearest = tf.argmin(tf.abs(times - (first + length // 2)))[tf.newaxis]
+        kept = tf.cond(tf.reduce_any(inside), lambda: tf.where(inside)[:, 0], lambda: nearest)
         frames = Frames(*(tf.gather(part, kept) for part in clip.visual))
         return self.load.input("visual", clip._replace(visual=frames), window, number)
 

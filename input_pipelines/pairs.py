@@ -2,7 +2,8 @@
 
 Correspondence: a match is sound and frames of one window of a clip; in a mismatch they are of two
 clips. Synchronization: in a mismatch the sound is of another window of the same clip. Frames are
-those whose stored times lie in their window.
+those whose stored times lie in their window; where the picture has a gap that is longer than the
+window, the one that is nearest to its middle.
 
 The batches follow from (run seed, epoch, step) alone, as in `dataset`. Pairs that share a clip are
 a group: they are read together, and stay in one worker's rows.

@@ -80,6 +80,7 @@ def run(
         {**config, "newest checkpoint in output_dir": done},
     )
     is_chief = strategies.is_chief(strategy)
+    settings.require_share(strategies.input_rows(strategy, settings.batch_size).batch_size)
     with folder.locked() if is_chief else contextlib.nullcontext(), stop_request() as stop:
         if is_chief:
             folder.keep_config(config)

@@ -71,6 +71,13 @@ class PretrainSettings(FitSettings, RecordsSettings):
                 "Received: modulation_variables='conv'."
             )
 
+    def require_share(self, share):
+        if share % 2:
+            raise ValueError(
+                "Every device must get an even number of pairs, for half of those that are told "
+                f"in an evaluation match. Received: batch_size={self.batch_size}, {share} a device."
+            )
+
     @property
     def kind(self) -> str:
         """What a mismatch is: see `input_pipelines.pairs`."""

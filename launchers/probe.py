@@ -93,10 +93,10 @@ def run(settings: ProbeSettings) -> dict[str, Any]:
     probe.require_installed(settings.classifier)
     folder = RunFolder(pathlib.Path(settings.run_dir))
     clip_settings = audio_encoders.sound_settings(folder)
-    path = _path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
     sounds = list_sounds(settings.dataset, settings.data_dir)
     sounds.check(settings.max_bad_fraction)
+    path = _path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
     encoder = audio_encoders.load(folder, clip_settings)
     extract = _extractor(encoder, clip_settings, settings)
     num_workers = settings.num_workers

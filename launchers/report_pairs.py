@@ -75,11 +75,19 @@ def localization_map(model: PairModel, inputs: Mapping[str, tf.Tensor]) -> np.nd
     if kind is None:
         return None
     features = [encoder(inputs[name], training=False) for name, encoder in model.encoders.items()]
-    find = {
-        map_pictures.ATTENTION: "attention_map",
-        map_pictures.ACTIVATION: "activation_map",
-    }[kind]
-    return tf.cast(getattr(model.fusion, find)(features), tf.float32).numpy()
+    if kind is map_pictures.ATTENTION:
+        found = model.fusion.attention_map(features)
+    else:
+        found = _finer(model.fusion, features).activation_map(features)
+    return tf.cast(found, tf.float32).numpy()
+
+
+def _finer(fusion: AVSAFusion, features: list[tf.Tensor]) -> AVSAFusion:
+    """Returns the fusion with its weights and a last stage that keeps the size of its map."""
+    fine = AVSAFusion.from_config({**fusion.get_config(), "last_stride": 1})
+    fine.build([feature.shape for feature in features])
+    fine.set_weights(fusion.get_weights())
+    return fine
 
 
 def _example(

@@ -94,6 +94,9 @@ class FitSettings(LauncherSettings):
                 f"{end} and {self.modulation_start_epoch}."
             )
 
+    def require_share(self, share: int) -> None:
+        """Refuses a batch of which each device gets `share` clips, if they are not to be used."""
+
     def learning_rate_at(self, epoch: int) -> float:
         """Returns the learning rate of an epoch, from 0."""
         drops = sum(epoch >= drop for drop in self.lr_decay_epochs)

@@ -3,8 +3,8 @@
 from ogm_tf.modulation.branches import modulated_names
 from ogm_tf.modulation.discrepancy import coefficients, discrepancy_ratios
 from ogm_tf.modulation.noise import gradient_noise, gradient_noise_stddev
-from ogm_tf.modulation.pair_groups import scale_rows
 from ogm_tf.modulation.ogm import OGM, OGMGE
+from ogm_tf.modulation.pair_groups import scale_rows
 from ogm_tf.modulation.scores import (
     correct_predictions,
     true_class_probabilities,

@@ -48,27 +48,31 @@ def compute_gradients(
 def compute_scaled_gradients(
     optimizer: keras.optimizers.Optimizer,
     loss: tf.Tensor,
+    regularization: tf.Tensor | None,
     logits: tf.Tensor,
     coefficients: tf.Tensor,
     variables: Sequence[tf.Variable],
     tape: tf.GradientTape,
 ) -> list[Gradient]:
-    """Returns sum_i k_i * gradient of the loss of row i, whatever lies behind the logits.
+    """Returns sum_i k_i * gradient of the data's loss of row i, whatever lies behind the logits.
 
     What leads to the logits may mix the rows, as batch normalisation does: it is at the logits that
     each row is still by itself.
 
     Args:
       optimizer: Scales the loss, or not.
-      loss: A sum of terms of one row of the logits each.
+      loss: A sum of terms of one row of the logits each, and of regularisation.
+      regularization: The part of it that may depend on the logits otherwise, and is left out.
       logits: `[B, C]`.
       coefficients: Of each row k_i, `[B]`.
       variables: To differentiate by.
       tape: Persistent, of all of these.
     """
     is_scaled = hasattr(optimizer, "get_scaled_loss")
-    if is_scaled:
-        with tape:
+    with tape:
+        if regularization is not None:
+            loss -= tf.cast(regularization, loss.dtype)
+        if is_scaled:
             loss = optimizer.get_scaled_loss(loss)
     upstream = tape.gradient(loss, logits)
     upstream *= tf.cast(coefficients, upstream.dtype)[:, tf.newaxis]

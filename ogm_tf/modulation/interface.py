@@ -176,7 +176,7 @@ class Modulation:
             None where there is none. With `separates_losses`, those of the model's own loss.
           coefficients: Beside each gradient its coefficient, or None where it is not modulated.
           step: Integer scalar, the optimiser's iterations.
-          owners: Beside each gradient the modality it belongs to, or None where it is not modulated.
+          owners: Beside each gradient its modality, or None where it is not modulated.
           added: With `separates_losses`, beside each gradient that of `added_loss`.
         """
         return list(gradients)

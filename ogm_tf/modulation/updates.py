@@ -55,9 +55,7 @@ def update(
       epoch: That runs, for the method's window.
     """
     # One vector costs one collective, whatever the number of modalities.
-    totals = tf.concat(
-        [batch.scores, [tf.cast(batch.loss, tf.float32)], batch.statistics], axis=0
-    )
+    totals = tf.concat([batch.scores, [tf.cast(batch.loss, tf.float32)], batch.statistics], axis=0)
     totals = sum_over_replicas([totals])[0]
     num_scores = len(branches)
     *scores, loss = tf.unstack(totals[: num_scores + 1])

@@ -43,6 +43,8 @@ class AVCAFusion(keras.layers.Layer):
       ValueError: where an argument is out of its range, or the features do not fit each other.
     """
 
+    mixes_rows = False
+
     def __init__(
         self,
         units: int = 256,

@@ -151,6 +151,8 @@ class L3Fusion(keras.layers.Layer):
       ValueError: where `units` is no integer >= 1, or the features are no two maps.
     """
 
+    mixes_rows = False
+
     def __init__(self, units: int = 128, l2: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         (self.units,) = require_sizes("units", units, 1)

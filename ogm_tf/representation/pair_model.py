@@ -57,12 +57,15 @@ class PairModel(OGMModel):
         k_negative * gradient of the negative pairs + k_positive * gradient of the positive pairs,
 
     to which OGM-GE adds noise of its spread. The fusion's gradient is not touched. A group without
-    a pair in the batch damps nobody. It takes one backward pass, which scales the rows between
-    encoders and fusion. A fusion with batch normalisation mixes the rows: there they are scaled at
-    the logits, and the fusion's own gradient takes one more pass through it.
+    a pair in the batch damps nobody. A fusion that says `mixes_rows = False`, so that each row of
+    its logits depends on that row of the features alone, takes one backward pass, which scales the
+    rows between encoders and fusion. Any other, such as one with batch normalisation, may mix
+    them: there they are scaled at the logits, and the fusion's own gradient takes one more pass
+    through it, inside and outside of the window.
 
     The coefficients are those of all variables of the encoders; `variables` of the modulation says
-    which of them get noise.
+    which of them get noise. OGM-GE's noise has the spread of the balanced gradient k_- g_- + k_+
+    g_+, where that for modalities has the spread of the gradient before it is damped.
 
     `fit` reports `positive_accuracy`, `positive_score`, `positive_ratio`, `positive_coefficient`,
     and the same of `negative`; `evaluate` reports the accuracies.
@@ -70,7 +73,7 @@ class PairModel(OGMModel):
     Args:
       encoders: `{"audio": keras.Model, "visual": keras.Model}`, of any output `[P, ...]`.
       fusion: A layer that takes the list of the encoders' outputs and returns logits `[P, 2]`: of
-        no match, and of a match.
+        no match, and of a match. Its attribute `mixes_rows`, by default True, see above.
       modulation: `ogm_tf.OGM`, `ogm_tf.OGMGE`, or None for plain training.
       **kwargs: Of `keras.Model`.
 
@@ -108,16 +111,23 @@ class PairModel(OGMModel):
             for name, encoder in self.encoders.items()
         ]
         logits = self.fusion(features)
-        if training:
+        if training and getattr(self._rows, "in_step", False):
             self._rows.logits = logits
         return logits, dict.fromkeys(GROUPS, logits)
+
+    def train_step(self, data):
+        self._rows.in_step = True
+        try:
+            return super().train_step(data)
+        finally:
+            # What a step has traced would live as long as the thread.
+            vars(self._rows).clear()
 
     def _row_coefficients(self) -> tf.Tensor | None:
         return getattr(self._rows, "coefficients", None)
 
     def _mixes_rows(self) -> bool:
-        layers = self.fusion.submodules
-        return any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+        return getattr(self.fusion, "mixes_rows", True)
 
     def _make_trackers(self):
         return GroupTrackers()
@@ -142,7 +152,6 @@ class PairModel(OGMModel):
             for name, value in self.modulation.coefficients(ratios).items():
                 coefficients[name] = tf.where(active, value, 1.0)
         batch = self._contribution_of_groups(tape, losses, scores, labels, coefficients)
-        self._rows.logits = None
         finite = modulate_and_apply(
             batch,
             [loss_of_all],
@@ -167,10 +176,7 @@ class PairModel(OGMModel):
         if self._mixes_rows():
             return self._contribution_of_mixed_rows(tape, losses, scores, rows)
         self._rows.coefficients = rows
-        try:
-            return self._contribution(tape, losses, scores)
-        finally:
-            self._rows.coefficients = None
+        return self._contribution(tape, losses, scores)
 
     def _contribution_of_mixed_rows(self, tape, losses, scores, rows) -> Contribution:
         variables = self.trainable_variables
@@ -181,7 +187,13 @@ class PairModel(OGMModel):
         if losses.regularization is not None:
             penalties = compute_gradients(self.optimizer, losses.regularization, variables, tape)
         scaled = compute_scaled_gradients(
-            self.optimizer, losses.total, self._rows.logits, rows, before, tape
+            self.optimizer,
+            losses.total,
+            losses.regularization,
+            self._rows.logits,
+            rows,
+            before,
+            tape,
         )
         whole = compute_gradients(self.optimizer, losses.total, behind, tape)
         found = {

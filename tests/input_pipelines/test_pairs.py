@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import logging as standard_logging
 import re
@@ -102,6 +103,24 @@ def test_matches_are_of_one_moment(records, kind, sampling):
         assert times_ms[-1] - times_ms[0] < WINDOW_MS
     # From one end to the other.
     assert min(starts) < 150 and max(starts) > CLIP_MS - WINDOW_MS - 150
+
+
+@pytest.mark.parametrize("kind", pair_groups.KINDS)
+def test_a_gap_of_the_picture_is_filled_with_the_nearest_frame(tmp_path, kind):
+    """The last 2.5 s of every clip have sound, and no frame."""
+    whole = [_clip(number) for number in range(4)]
+    shown = int(np.sum(TIMES_MS < 1500))
+    clips = [
+        dataclasses.replace(clip, visual=clip.visual[:shown], times_us=clip.times_us[:shown])
+        for clip in whole
+    ]
+    records = handmade_records.write(tmp_path, {"train": clips}, SETTINGS)
+    gaps = 0
+    for label, _, start_ms, _, times_ms in _rows(_data(records, kind, 4).dataset.take(20)):
+        if label and start_ms > TIMES_MS[shown - 1]:
+            gaps += 1
+            np.testing.assert_array_equal(times_ms, TIMES_MS[shown - 1])
+    assert gaps > 5
 
 
 @pytest.mark.parametrize("seed", [0, 1])

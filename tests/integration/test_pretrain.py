@@ -211,6 +211,10 @@ def test_records_of_another_network_are_refused(records, tmp_path, model, of, me
         # A clip a pair, as opposed to half of one.
         ({"sampling": "coin", "batch_size": 28}, "least 28 clips .* split='train' with 26 of 26"),
         ({"sampling": "coin", "batch_size": 5}, "must be even.* Received: batch_size=5"),
+        (
+            {"strategy": "mirrored", "logical_devices": 2, "batch_size": 6},
+            "even number of pairs.* Received: batch_size=6, 3 a device",
+        ),
     ],
 )
 def test_pairs_that_cannot_be_made_are_refused(records, tmp_path, overrides, message):

@@ -91,6 +91,18 @@ def write_page(runs, output_dir, **values):
     return Page(report.run(settings).read_text("utf-8"))
 
 
+def finer_twin(model):
+    """AVSA's fusion with the same weights, whose last stage keeps the size of its map."""
+    shapes = {part: encoder.input_shape[1:] for part, encoder in model.encoders.items()}
+    network = avsa.build(
+        "small", audio_shape=shapes["audio"], visual_shape=shapes["visual"], last_stride=1
+    )
+    twin = PairModel(network.encoders, network.fusion)
+    twin({part: tf.zeros([1, *shape]) for part, shape in shapes.items()})
+    twin.set_weights(model.get_weights())
+    return twin.fusion
+
+
 @pytest.mark.parametrize(
     ("name", "find", "word"),
     [("avca", "attention_map", "Attention"), ("avsa", "activation_map", "Activation")],
@@ -105,15 +117,15 @@ def test_the_maps_of_the_page_are_those_of_the_networks(made, tmp_path, name, fi
         for clip in dataset.read_clips(records, "test", 2):
             inputs = {part: tf.constant(value[None]) for part, value in clip.inputs.items()}
             features = [model.encoders[part](inputs[part]) for part in ("audio", "visual")]
-            maps = getattr(model.fusion, find)(features).numpy()[0]
+            fusion = model.fusion if name == "avca" else finer_twin(model)
+            maps = getattr(fusion, find)(features).numpy()[0]
             logits = model(inputs).numpy()[0]
             probability = 1 / (1 + np.exp(logits[0] - logits[1]))
             if name == "avca":
                 assert maps.shape == (8, 2, 3)
                 np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-6)
             else:
-                assert maps.ndim == 3 and maps.shape[1] < maps.shape[2]
-                assert probability == pytest.approx(1 / (1 + np.exp(-maps.mean())), abs=1e-5)
+                assert maps.shape[1:] == (2, 3)
             answer = "in step" if probability >= 0.5 else "shifted"
             assert f"{run.path.name} {'✓' if answer == 'in step' else '✗'} {answer}" in page.words
             # Six of eight frames, evenly spread.

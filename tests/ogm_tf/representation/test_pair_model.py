@@ -21,6 +21,8 @@ PAIRS = 12
 class Match(keras.layers.Layer):
     """Two layers over both features."""
 
+    mixes_rows = False
+
     def build(self, input_shape):
         self.hidden = keras.layers.Dense(6, activation="relu", kernel_regularizer="l2")
         self.logits = keras.layers.Dense(2)
@@ -32,6 +34,8 @@ class Match(keras.layers.Layer):
 @keras.saving.register_keras_serializable(package="tests")
 class NormalizedMatch(Match):
     """Batch normalisation over both features, so that the rows of a batch depend on each other."""
+
+    mixes_rows = True
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -95,6 +99,53 @@ def test_coefficients_of_one_are_plain_training_exactly(head):
             np.testing.assert_array_equal(ours, plain)
 
 
+class PenalizedMatch(NormalizedMatch):
+    """A penalty on the logits, which is nobody's part of the loss."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.logits = keras.layers.Dense(2, activity_regularizer=keras.regularizers.L2(0.05))
+
+
+def test_a_penalty_on_the_logits_counts_once():
+    weights = []
+    for policy in (None, ogm_tf.OGM(0.0)):
+        model = build(policy, PenalizedMatch)
+        model.train_on_batch(*pairs())
+        weights.append(model.get_weights())
+    for plain, ours in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-7)
+
+
+@pytest.mark.parametrize("head", [Match, NormalizedMatch])
+def test_half_precision_skips_what_overflows_and_learns_the_same(head):
+    """The first loss scale is too large by far: that step is left out, and the scale is halved."""
+    weights = []
+    for policy, scale in (("float32", None), ("mixed_float16", 2.0**40)):
+        keras.mixed_precision.set_global_policy(policy)
+        try:
+            model = build(ogm_tf.OGM(0.6), head)
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        optimizer = keras.optimizers.SGD(0.1)
+        if scale:
+            optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer, initial_scale=scale)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss, ["accuracy"])
+        start, taken = model.get_weights(), 0
+        while taken < 3:
+            result = model.train_on_batch(*pairs(), return_dict=True)
+            taken += 1 - int(result["skipped_steps"])
+            assert taken or scale
+            model.reset_metrics()
+        weights.append(
+            [after - before for before, after in zip(start, model.get_weights(), strict=True)]
+        )
+    assert scale > optimizer.loss_scale
+    for full, half in zip(*weights, strict=True):
+        np.testing.assert_allclose(half, full, atol=0.03 * max(np.max(np.abs(full)), 0.1))
+
+
 def test_without_a_policy_it_trains_as_a_keras_model():
     twin = build()
     functional = keras.Model(
@@ -129,7 +180,7 @@ def test_noise_touches_the_encoders_kernels_alone():
 
 
 @pytest.mark.parametrize(
-    ("head", "policy"), [(Match, ogm_tf.OGMGE(0.6)), (NormalizedMatch, ogm_tf.OGM(0.6))]
+    ("head", "policy"), [(Match, ogm_tf.OGM(0.6)), (NormalizedMatch, ogm_tf.OGMGE(0.6))]
 )
 def test_two_replicas_equal_one(mirrored, head, policy):
     """Each replica has other rows of either group; the coefficients are those of all of them."""
@@ -160,6 +211,7 @@ def test_two_replicas_equal_one(mirrored, head, policy):
         history = model.fit(data, epochs=2, verbose=0).history
         results.append((history, model.get_weights()))
     (one, weights), (two, others) = results
+    assert min(one["negative_coefficient"]) < 0.9
     for name, values in one.items():
         assert two[name] == pytest.approx(values, rel=1e-4, abs=1e-5), name
     for ours, theirs in zip(weights, others, strict=True):

@@ -38,9 +38,14 @@ def real_network(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_of_every_network_equals_two_explicit_group_gradients(name):
     """Through batch normalisation of encoders and fusion, beside the penalty on kernels."""
-    model, *data = real_network(name)
+    # Keras' batch renormalisation lacks double precision.
+    keras.mixed_precision.set_global_policy("float32" if name == "avsa" else "float64")
+    try:
+        model, *data = real_network(name)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
     compile_model(model, run_eagerly=True)
-    assert_a_step_equals_explicit_group_gradients(model, *data, ALPHA)
+    assert_a_step_equals_explicit_group_gradients(model, *data, ALPHA, tolerance=1e-6)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -51,16 +56,18 @@ def test_a_step_in_a_graph_equals_two_explicit_group_gradients(name, scaled):
     assert_a_step_equals_explicit_group_gradients(model, *data, ALPHA)
 
 
+@pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("name", TRACED)
-def test_every_network_outside_of_the_window_is_plain(name):
-    """To the bit where one backward pass does; to rounding where there is a choice of two."""
-    tolerance = 1e-6 if name == "avsa" else 0.0
+def test_every_network_outside_of_the_window_is_plain(name, eager):
+    """To the bit, but where a graph of two passes through the fusion is optimised otherwise."""
+    tolerance = 1e-6 if name == "avsa" and not eager else 0.0
     network, inputs, labels = real_network(name)
     start = network.get_weights()
     results = []
     for policy in (None, ogm_tf.OGM(0.0), ogm_tf.OGMGE(0.9, start_epoch=5)):
         network.set_weights(start)
-        model = compile_model(PairModel(network.encoders, network.fusion, policy))
+        model = PairModel(network.encoders, network.fusion, policy)
+        compile_model(model, run_eagerly=eager)
         for _ in range(2):
             model.train_on_batch(inputs, labels)
         results.append(network.get_weights())

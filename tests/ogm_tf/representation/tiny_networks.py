@@ -8,7 +8,7 @@ TINY = {
         "audio_shape": (17, 13, 1),
         "visual_shape": (15, 14, 3),
         "channels": (2, 3),
-        "head_units": 4,
+        "head_units": 16,
         "batch_norm_momentum": 0.8,
     },
     "avsa": {
