@@ -8,10 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ogm_tf.analysis import paired
-from ogm_tf.analysis.summaries import MODULATION_SETTINGS, RunSummary
+from ogm_tf.analysis.summaries import (
+    MODULATION_SETTINGS,
+    SETTINGS_THAT_TRAIN_NOTHING,
+    RunSummary,
+)
 
 # Of settings, what may differ between runs of one method.
-_OWN_OF_A_RUN = ("seed", "output_dir")
+_OWN_OF_A_RUN = ("seed", *SETTINGS_THAT_TRAIN_NOTHING)
 
 
 @dataclasses.dataclass(frozen=True)
