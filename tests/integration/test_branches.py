@@ -1,6 +1,7 @@
 """What each modality could do: probes while training and after, references, and their report."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -149,11 +150,26 @@ def test_references_are_the_run_without_the_others(run_dir):
         # A run of another seed has others, one of another method the same.
         assert alone_runs.find({**own, "seed": 5}, name, NAMES, [run_dir]) is None
         modulated = {**own, "modulation": "ogm_ge", "alpha": 0.9, "probe_every_epochs": 0}
+        modulated |= {"record_samples": 0, "checkpoint_every_steps": 3, "max_skipped_steps": 7}
         assert alone_runs.find(modulated, name, NAMES, [run_dir]).path == reference.path
     with pytest.raises(ValueError, match="all its modalities. Received: .*modality='visual'"):
         references.run(references.ReferencesSettings(str(run_dir / "alone_audio")))
     expected = alone_runs.expected_config({}, "visual", ("audio", "visual", "flow"))
     assert expected["remove_modality"] == "audio,flow"
+
+
+def test_references_are_trained_on_one_machine_and_of_known_settings_alone(records_dir, tmp_path):
+    run = RunFolder(tmp_path)
+    config = dataclasses.asdict(settings(records_dir, "ignored", strategy="multi_worker"))
+    del config["output_dir"]
+    made = alone_runs.settings(json.loads(json.dumps(config)), "audio", NAMES, "here")
+    assert made == settings(
+        records_dir, "here", strategy="mirrored", alpha=0.5, remove_modality="visual"
+    )
+    with run.locked():
+        run.keep_config({**config, "warp": 9})
+    with pytest.raises(ValueError, match="of this version's `train`. Received: warp=9"):
+        references.run(references.ReferencesSettings(str(tmp_path)))
 
 
 @pytest.fixture(scope="module")
