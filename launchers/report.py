@@ -148,13 +148,6 @@ def _prepare(
     return write
 
 
-def _sections(
-    folders: Sequence[RunFolder], summaries: Sequence[report.RunSummary], index: Index
-) -> list[Section]:
-    """Returns the parts of the page for which something has been found of the runs."""
-    return [*report_branches.sections(folders, summaries, index, probe_branches.FILE)]
-
-
 def _write(
     output_dir: pathlib.Path,
     summaries: Sequence[report.RunSummary],
