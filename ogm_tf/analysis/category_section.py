@@ -202,4 +202,6 @@ def _signed(value: float) -> str:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+    # Names that begin alike, as those of many sounds do, differ at their end.
+    half = _MAX_NAME // 2
+    return name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[1 - half :]}"

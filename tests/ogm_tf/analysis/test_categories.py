@@ -194,6 +194,11 @@ def test_the_figure_draws_the_numbers_in_the_order_of_the_gain(comparison):
     assert axes.get_xlabel() == "visual accuracy"
 
 
+def test_long_names_keep_both_ends():
+    assert category_section._cut("playing_the_bass_guitar_") == "playing_the_bass_guitar_"
+    assert category_section._cut("playing_the_old_bass_guitar") == "playing_the_…bass_guitar"
+
+
 def test_of_many_categories_the_most_changed_are_drawn(comparison):
     assert category_section.shown_rows(comparison, max_rows=2).tolist() == [0, 1]
 
