@@ -231,6 +231,12 @@ def test_the_report_shows_what_there_is(run_dir, probed, tmp_path):
             branch = RunFolder(run_dir).read_metrics()[split][f"{name}_accuracy"]
             assert f"probed {name} {split} {alone:.3f} {probe:.3f} {branch:.3f}" in shown.words
             assert f"other {name} {split} {alone:.3f} – {branch:.3f} – –" in shown.words
+    # How probes and references were made, once each.
+    made = probed[0]["made"]["command"]
+    assert f"probed, probes {made} In " in shown.words and f"--run_dir={run_dir}" in made
+    for name in NAMES:
+        (start,) = RunFolder(run_dir / f"alone_{name}").read_starts()
+        assert shown.words.count(f"probed/alone_{name} {start['command']} In ") == 1
     texts = [attributes["alt"] for tag, attributes in shown.elements if tag == "img"]
     (bars,) = [text for text in texts if text.startswith("Accuracy on the test split.")]
     visual = probed[0]["modalities"]["visual"]["probe"]["test"]
