@@ -1,6 +1,7 @@
 """Clients of the SavedModel that are not Python's TensorFlow: C, the command line, and REST."""
 
 import base64
+import contextlib
 import http.server
 import json
 import pathlib
@@ -161,15 +162,23 @@ def text(value):
     return value.decode() if isinstance(value, bytes) else value
 
 
+@contextlib.contextmanager
+def served(handler):
+    """Gives the URL of a server of requests."""
+    with http.server.HTTPServer(("localhost", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture(scope="module")
 def url(signatures):
-    handler = type("Handler", (Server,), {"signatures": signatures})
-    with http.server.HTTPServer(("localhost", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(type("Handler", (Server,), {"signatures": signatures})) as url:
+        yield url
 
 
 @pytest.mark.parametrize("version", [None, 1])
@@ -210,6 +219,60 @@ def test_the_client_says_why_the_server_refuses(url, clips, tmp_path, capsys):
     with pytest.raises(SystemExit, match="1"):
         client.main(["--url", "http://localhost:9", *files])
     assert "http://localhost:9: " in capsys.readouterr().err
+
+
+def test_the_client_says_what_is_no_file(url, clips, tmp_path, capsys):
+    wav, *jpegs = write_clip(tmp_path, clips[0])
+    for files in ([str(tmp_path / "no.wav"), *jpegs], [wav, str(tmp_path / "no.jpg")]):
+        with pytest.raises(SystemExit, match="1"):
+            client.main(["--url", url, *files])
+        printed = capsys.readouterr()
+        assert str(tmp_path / "no.") in printed.err and url not in printed.err
+        assert not printed.out
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Any server that knows nothing of predictions."""
+
+    content = b""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.content is None:
+            self.wfile.write(b"\x00\x00\x12\x04 frames of another protocol\r\n")
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>Welcome</html>", "no answer of predictions: b'<html>Welcome"),
+        (b'{"outputs": []}', "no answer of predictions: b'{\"outputs"),
+        (b"[1, 2]", "no answer of predictions: b'\\[1, 2\\]'"),
+        (b"\xff\xfe", "no answer of predictions"),
+        (None, "no HTTP server: BadStatusLine"),
+    ],
+)
+def test_the_client_says_what_is_no_answer(content, reason, clips, tmp_path, capsys):
+    handler = type("Handler", (Stranger,), {"content": content})
+    with served(handler) as url:
+        with pytest.raises(client.ServingError, match=reason):
+            client.Client("mine", url).classify(clips)
+        with pytest.raises(SystemExit, match="1"):
+            client.main(["--url", url, *write_clip(tmp_path, clips[0])])
+        assert capsys.readouterr().err.startswith(f"{url}: This is no ")
+
+
+def test_the_client_says_what_is_no_url(clips, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        client.main(["--url", "server", *write_clip(tmp_path, clips[0])])
+    assert "unknown url type" in capsys.readouterr().err
 
 
 def test_the_clients_program(url, clips, expected, tmp_path, capsys):
