@@ -11,7 +11,7 @@ from absl import flags
 from launchers import catalogue
 from launchers.settings import define_flags, from_flags
 from tests import documentation
-from tests.source_tree import ROOT
+from tests.source_tree import MODULES, ROOT, imported_modules
 
 BLOCKS = documentation.blocks()
 PROGRAMS = [
@@ -77,6 +77,33 @@ def test_long_python_names_what_there_is(block):
             value = importlib.import_module(package)
             for attribute in attributes:
                 value = getattr(value, attribute)
+
+
+def test_the_api_explains_the_modules_that_pages_name():
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text("utf-8"), re.MULTILINE)
+    for name in listed:
+        module, _, attribute = name.rpartition(".")
+        assert name in MODULES or hasattr(importlib.import_module(module), attribute), name
+    named = set()
+    for page in documentation.pages():
+        text = page.read_text("utf-8")
+        named.update(re.findall(r"\bogm_tf(?:\.\w+)+", text.replace("ogm_tf/", "ogm_tf.")))
+        for block in documentation.blocks_of(page):
+            if block.language == "python":
+                named.update(imported_modules(block.text, "block.py"))
+    modules = {longest_module(name) for name in named if name.startswith("ogm_tf.")}
+    assert {"ogm_tf.analysis.imbalance", "ogm_tf.confidence"} < modules
+    explained = {longest_module(name) for name in listed}
+    # Of a package, what it gives from its parts.
+    explained |= {name.rpartition(".")[0] for name in explained}
+    assert sorted(modules - explained) == []
+
+
+def longest_module(name):
+    """The module of ours that a dotted name begins with."""
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def test_targets_of_make_exist():
