@@ -8,17 +8,27 @@ import re
 import pytest
 from absl import flags
 
+from examples.serving import client
 from launchers import catalogue
 from launchers.settings import define_flags, from_flags
 from tests import documentation
 from tests.source_tree import MODULES, ROOT, imported_modules
 
 BLOCKS = documentation.blocks()
+# A block in YAML has a command, too.
+WITH_COMMANDS = [*BLOCKS, *documentation.docstring_commands()]
 PROGRAMS = [
     pytest.param(*program, id=f"{block} {program[1]}")
-    for block in BLOCKS
+    for block in WITH_COMMANDS
     for program in documentation.programs(block)
 ]
+SCRIPTS = [
+    pytest.param(*script, id=f"{block} {script[0]}")
+    for block in WITH_COMMANDS
+    for script in documentation.scripts(block)
+]
+# What a launcher needs where a command leaves it out by "...".
+ELSEWHERE = {"prepare": ["--output_dir=records/mine", "--manifest=data/manifest.csv"]}
 # Of packages whose names a block may use: others are not ours to check.
 _OURS = ("ogm_tf", "input_pipelines", "launchers")
 
@@ -32,7 +42,8 @@ def of_language(name, *, is_long):
 
 
 def test_there_are_blocks_of_every_kind():
-    assert len(PROGRAMS) > 40
+    assert len(PROGRAMS) > 70 and len(SCRIPTS) > 3
+    assert any(block.page == "launchers/train.py" for block in WITH_COMMANDS)
     assert of_language("python", is_long=False) and of_language("python", is_long=True)
 
 
@@ -51,9 +62,12 @@ def test_programs_take_the_flags(package, name, arguments, monkeypatch):
         rest = catalogue.rest(name, package)
         assert rest, "what follows -- belongs to no flag"
         more = {rest: tuple(after)}
-    arguments = [argument for argument in arguments if argument != "..."]
     values = flags.FlagValues()
     settings_class = catalogue.settings_class(name, package)
+    if "..." in arguments:
+        # The flags that another command of the page shows.
+        arguments = [argument for argument in arguments if argument != "..."]
+        arguments += ELSEWHERE[name]
     define_flags(settings_class, values)
     if "--help" in arguments:
         arguments = [argument for argument in arguments if argument != "--help"]
@@ -61,6 +75,29 @@ def test_programs_take_the_flags(package, name, arguments, monkeypatch):
         return
     assert values(["program", *arguments])[1:] == [], "what is no flag"
     from_flags(settings_class, values, **more)
+
+
+@pytest.mark.parametrize(("path", "arguments"), SCRIPTS)
+def test_scripts_take_the_arguments(path, arguments):
+    parsers = {"examples/serving/client.py": client.parser()}
+    assert (ROOT / path).is_file()
+    if path in parsers:
+        parsers[path].parse_args(arguments)
+    else:
+        assert arguments == [], "the script has no parser"
+
+
+def test_nothing_else_is_run_by_python():
+    """Such as a benchmark by its path, which finds none of our packages."""
+    known = re.compile(r"-m (launchers|benchmarks)$|-c$|examples/")
+    others = [
+        f"{block}: python {call}"
+        for block in WITH_COMMANDS
+        if block.language in ("bash", "yaml")
+        for call in documentation.python_calls(block)
+        if not known.match(call)
+    ]
+    assert others == []
 
 
 @pytest.mark.parametrize("block", of_language("python", is_long=False))

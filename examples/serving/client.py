@@ -102,24 +102,30 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return f"{error}: {text}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints what the network, its sound and its pictures say of one clip."""
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the program's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", default="http://localhost:8501", help="Of the server.")
     parser.add_argument("--model", default="mine", help="Name of the model.")
     parser.add_argument("--version", type=int, help="Of the model; by default the highest.")
     parser.add_argument("wav", type=pathlib.Path, help="16-bit, at the model's sample rate.")
     parser.add_argument("jpeg", type=pathlib.Path, nargs="+", help="Frames, evenly spread.")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints what the network, its sound and its pictures say of one clip."""
+    program = parser()
+    given = program.parse_args(arguments)
     try:
         clip = (given.wav.read_bytes(), [path.read_bytes() for path in given.jpeg])
     except OSError as error:
-        parser.exit(1, f"{error}\n")
+        program.exit(1, f"{error}\n")
     try:
         answer = Client(given.model, given.url, given.version).classify([clip])[0]
     # A ValueError is a URL that is none.
     except (ServingError, OSError, ValueError) as error:
-        parser.exit(1, f"{given.url}: {error}\n")
+        program.exit(1, f"{given.url}: {error}\n")
     print(answer.pop("label"))
     for name, values in sorted(answer.items()):
         print(f"{name}:", *(f"{value:.4f}" for value in values))
