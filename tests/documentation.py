@@ -64,6 +64,11 @@ def blocks_of(page: pathlib.Path) -> list[Block]:
     ]
 
 
+def of_language(name: str, *, is_long: bool) -> list[Block]:
+    """Returns the blocks of a language, those that run or those that would run long."""
+    return [block for block in blocks() if (block.language, block.is_long) == (name, is_long)]
+
+
 def docstring_commands() -> list[Block]:
     """Returns the commands in the docstrings of launchers, benchmarks and examples."""
     found = []

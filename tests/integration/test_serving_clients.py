@@ -1,20 +1,17 @@
 """Clients of the SavedModel that are not Python's TensorFlow: C, the command line, and REST."""
 
-import base64
-import contextlib
 import http.server
-import json
 import pathlib
 import shutil
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from examples.serving import client
+from tests.integration import rest_server
 from tests.ogm_tf.serving import tiny_network
 from tests.ogm_tf.serving.tiny_network import CLASS_NAMES
 
@@ -115,69 +112,9 @@ def test_the_command_line(exported, signatures, tmp_path):
             np.testing.assert_allclose(saved, value, rtol=0, atol=1e-5)
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """TensorFlow Serving's REST protocol in its row format, as its documentation says."""
-
-    signatures: dict
-
-    def do_POST(self):
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        try:
-            assert self.path in ("/v1/models/mine:predict", "/v1/models/mine/versions/1:predict")
-            status, answer = 200, {"predictions": self.predict(request)}
-        except (AssertionError, tf.errors.InvalidArgumentError) as error:
-            status, answer = 400, {"error": getattr(error, "message", self.path)}
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def predict(self, request):
-        function = self.signatures[request["signature_name"]]
-        specs = function.structured_input_signature[1]
-        rows = request["instances"]
-        assert all(row.keys() == specs.keys() for row in rows)
-        outputs = function(
-            **{
-                name: tf.constant([decoded(row[name]) for row in rows], spec.dtype)
-                for name, spec in specs.items()
-            }
-        )
-        columns = {
-            name: tf.nest.map_structure(text, v.numpy().tolist()) for name, v in outputs.items()
-        }
-        return [{name: c[row] for name, c in columns.items()} for row in range(len(rows))]
-
-    def log_message(self, *_):
-        pass
-
-
-def decoded(value):
-    if isinstance(value, dict):
-        assert value.keys() == {"b64"}
-        return base64.b64decode(value["b64"], validate=True)
-    return [decoded(item) for item in value] if isinstance(value, list) else value
-
-
-def text(value):
-    return value.decode() if isinstance(value, bytes) else value
-
-
-@contextlib.contextmanager
-def served(handler):
-    """Gives the URL of a server of requests."""
-    with http.server.HTTPServer(("localhost", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.05])
-        thread.start()
-        try:
-            yield f"http://localhost:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def url(signatures):
-    with served(type("Handler", (Server,), {"signatures": signatures})) as url:
+    with rest_server.of_model(signatures) as url:
         yield url
 
 
@@ -261,7 +198,7 @@ class Stranger(http.server.BaseHTTPRequestHandler):
 )
 def test_the_client_says_what_is_no_answer(content, reason, clips, tmp_path, capsys):
     handler = type("Handler", (Stranger,), {"content": content})
-    with served(handler) as url:
+    with rest_server.served(handler) as url:
         with pytest.raises(client.ServingError, match=reason):
             client.Client("mine", url).classify(clips)
         with pytest.raises(SystemExit, match="1"):
