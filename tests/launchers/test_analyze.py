@@ -70,7 +70,7 @@ def test_what_is_written_is_what_the_model_says(analysed, records):
     assert {name: own["num_clips"] for name, own in found["classes"].items()} == dict.fromkeys(
         "abc", 3
     )
-    assert found["largest_difference"] < 1e-5 and found["relative_difference"] < 1e-4
+    assert found["largest_difference"] < 1e-5 and found["relative_difference"] < 1e-5
     model = run.load_best()
     data = dataset.eval_dataset(records, "validation", NUM_CLIPS, audio_noise_snr_db=10.0)
     inputs, labels, _ = next(iter(data.dataset))
