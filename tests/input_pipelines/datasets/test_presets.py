@@ -143,6 +143,7 @@ def test_ave_in_segments_is_for_prepare_and_for_extract():
     values = {"records_dir": "r", "audio_encoder": "a", "visual_encoder": "v", "output_dir": "o"}
     extracting = from_flagfile(ExtractSettings, path, **values)
     assert (extracting.segments, extracting.segment_s) == (10, 1.0)
+    assert extracting.background_clips
 
 
 def test_built_in_events_are_for_prepare_train_and_extract():
