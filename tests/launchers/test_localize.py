@@ -1,5 +1,7 @@
 """What `localize` takes by default, and what it refuses before a folder is made."""
 
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
@@ -167,3 +169,21 @@ def test_timelines_by_hand(tmp_path):
     assert header[:4] == ["video_id", "segment", "start_s", "label"] and len(rows) == 8
     assert rows[3] == ["validation-2", 3, 0.3, "background", "bell", 0.7, "background", 0.7]
     assert rows[5] == ["validation-0", 1, 0.1, "car", "car", 0.7, "background", 0.7]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda found: {"class_names": ("bell", "cat", "car")},
+        lambda found: {"video_ids": (*found.video_ids[:-1], "other")},
+        lambda found: {"labels": np.roll(found.labels, 1, axis=1)},
+        lambda found: {"splits": {**found.splits, "test": found.splits["test"][::-1]}},
+        lambda found: {"arrays": {**found.arrays, "audio": found.arrays["audio"] + 1e-3}},
+    ],
+)
+def test_other_features_have_another_fingerprint(tmp_path, changed):
+    handmade_features.write(tmp_path / "features")
+    found = features.open_features(str(tmp_path / "features"))
+    other = dataclasses.replace(found, **changed(found))
+    assert features.fingerprint(found) == features.fingerprint(dataclasses.replace(found))
+    assert features.fingerprint(other) != features.fingerprint(found)
