@@ -5,8 +5,9 @@ import dataclasses
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from launchers import features, localize, networks
+from launchers import features, localize, networks, timelines
 from launchers.localizing import LocalizeSettings
 from launchers.timelines import Timelines
 from tests.input_pipelines import handmade_features
@@ -169,6 +170,21 @@ def test_timelines_by_hand(tmp_path):
     assert header[:4] == ["video_id", "segment", "start_s", "label"] and len(rows) == 8
     assert rows[3] == ["validation-2", 3, 0.3, "background", "bell", 0.7, "background", 0.7]
     assert rows[5] == ["validation-0", 1, 0.1, "car", "car", 0.7, "background", 0.7]
+
+
+def test_answers_that_are_not_finite_are_no_class(tmp_path):
+    found = features.open_features(str(handmade_features.write(tmp_path / "features")))
+
+    class Diverged:
+        def segment_logits(self, inputs, unimodal):
+            logits = tf.zeros([len(inputs["audio"]), 4, 4])
+            sound = tf.concat([logits[:2], logits[2:] + np.nan], axis=0)
+            return logits, {"audio": sound, "visual": logits}
+
+    with pytest.raises(
+        ValueError, match=r"Received: 3 of 7 .*validation .*\(audio\).*'validation-2'"
+    ):
+        timelines.predict(Diverged(), found, "validation", 5)
 
 
 @pytest.mark.parametrize(
