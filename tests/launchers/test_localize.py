@@ -6,9 +6,11 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 from launchers import features, localize, networks, timelines
 from launchers.localizing import LocalizeSettings
+from launchers.settings import as_flags, define_flags, from_flags
 from launchers.timelines import Timelines
 from tests.input_pipelines import handmade_features
 
@@ -51,6 +53,18 @@ def test_defaults_are_the_published_ones(model, values, expected):
         found.lr_decay_epochs,
         found.lr_decay_rate,
     )
+
+
+def test_a_list_that_is_empty_is_no_list_that_is_not_given():
+    given = ["program", "--features_dir=f", "--output_dir=o", "--model=psp"]
+    for flag, expected in (([], (60, 120)), (["--lr_decay_epochs="], ())):
+        values = flags.FlagValues()
+        define_flags(LocalizeSettings, values)
+        values([*given, *flag])
+        found = from_flags(LocalizeSettings, values)
+        assert found.lr_decay_epochs == expected
+        assert found.learning_rate_at(299) == pytest.approx(1e-3 * 0.8 ** len(expected))
+        assert ("--lr_decay_epochs=" in as_flags(found)) == bool(flag)
 
 
 @pytest.mark.parametrize(
