@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import shutil
 import signal
 
@@ -163,6 +164,18 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(run_dir, features_dir, tmp
     for split in ("validation", "test"):
         name = f"timelines_{split}.csv"
         assert (tmp_path / "psp" / name).read_text() == (run_dir / name).read_text()
+
+
+def test_a_run_goes_on_with_its_own_features_alone(run_dir, features_dir, tmp_path):
+    copy = shutil.copytree(features_dir, tmp_path / "features")
+    run = shutil.copytree(run_dir, tmp_path / "psp")
+    config = {**RunFolder(run).read_config(), "features_dir": str(copy)}
+    RunFolder(run).config_path.write_text(json.dumps(config))
+    localize.run(settings(copy, run))
+    shutil.rmtree(copy)
+    handmade_features.write(copy, num_pictures=2, seed=1)
+    with pytest.raises(ValueError, match="its own settings.* Received: features_sha256 was '"):
+        localize.run(settings(copy, run))
 
 
 def test_two_devices_learn_what_one_does(features_dir, tmp_path):
