@@ -111,7 +111,10 @@ def test_a_run_is_evaluated_again_and_reported(run_dir, tmp_path):
     assert sum(words.startswith("Attention of run psp at") for words in texts) == 4 * 4
 
 
-@pytest.mark.parametrize(("model", "target"), [("agva", "tag"), ("psp", "proportions")])
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [pytest.param("agva", "tag", marks=pytest.mark.slow), ("psp", "proportions")],
+)
 def test_weak_supervision_is_told_of_videos_and_asked_for_segments(
     features_dir, tmp_path, model, target
 ):
@@ -178,6 +181,7 @@ def test_a_run_goes_on_with_its_own_features_alone(run_dir, features_dir, tmp_pa
         localize.run(settings(copy, run))
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_does(features_dir, tmp_path):
     """Of every batch each has half; of the last of validation, of 7 videos, one has padding."""
     options = {"optimizer": "sgd", "learning_rate": 0.05, "modulation": "ogm"}
@@ -196,6 +200,7 @@ def test_two_devices_learn_what_one_does(features_dir, tmp_path):
         np.testing.assert_allclose(other, own, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_validation_the_last_epoch_is_kept(features_dir, tmp_path):
     folder = handmade_features.write(tmp_path / "features", {"train": 8, "test": 3})
     metrics = localize.run(settings(folder, tmp_path / "run", "dmrn"))
