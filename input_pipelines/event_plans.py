@@ -11,8 +11,8 @@ from input_pipelines.sounding_objects import CLASS_NAMES
 # Objects have places of their own, this many across the frame and as many down.
 PLACES_A_SIDE = 2
 _OTHER_SOUND_SHARE = 0.5
-# Of the generator of a video's course: 0; `event_videos` has the others.
-COURSE = 0
+# Of the generators of a video's course and places; `event_videos` has the others.
+_COURSE, PLACES = range(2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +132,14 @@ class Plan(NamedTuple):
       event: Segments of the event; None without one.
       seen: By class, the segments in which an object is seen.
       heard: By class, the segments in which an object is heard, one stretch or more.
+      places: By class, where an object is seen: the quarter of the frame, row by row.
     """
 
     label: str
     event: tuple[int, int] | None
     seen: dict[str, tuple[int, int]]
     heard: dict[str, list[tuple[int, int]]]
+    places: dict[str, int]
 
 
 def draw_course(rng: np.random.Generator, num_segments: int, length: int) -> Course:
@@ -191,7 +193,7 @@ def draw_plan(settings: EventVideoSettings, split: str, index: int) -> Plan:
         raise ValueError(
             f"`index` must be from 0 to {settings.num_clips(split) - 1}. Received: index={index!r}."
         )
-    rng = np.random.default_rng([*settings.key(split, index), COURSE])
+    rng = np.random.default_rng([*settings.key(split, index), _COURSE])
     turn, number = divmod(index, settings.num_classes)
     shortest, longest = settings.event_segments
     label = CLASS_NAMES[number]
@@ -210,4 +212,6 @@ def draw_plan(settings: EventVideoSettings, split: str, index: int) -> Plan:
     is_filled = rng.uniform(size=2) < _OTHER_SOUND_SHARE
     filled = [own for own, wanted in zip(around, is_filled, strict=True) if wanted]
     heard = {label: [course.heard], unseen: [own for own in filled if own[0] < own[1]]}
-    return Plan(label, course.event, seen, heard)
+    rng = np.random.default_rng([*settings.key(split, index), PLACES])
+    places = rng.permutation(PLACES_A_SIDE**2)[: len(seen)].tolist()
+    return Plan(label, course.event, seen, heard, dict(zip(seen, places, strict=True)))

@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from input_pipelines.event_plans import COURSE, PLACES_A_SIDE, EventVideoSettings, draw_plan
+from input_pipelines.event_plans import PLACES, PLACES_A_SIDE, EventVideoSettings, Plan, draw_plan
 from input_pipelines.sounding_objects import CLASS_NAMES, Shared, draw_picture, draw_sound
 
 _NO_OBJECT = Shared(events_s=np.empty((0, 2)))
 # Without noise: the video has that of its event's sound.
 _CLEAN_DB = 100.0
 _LARGEST_PEAK = 0.9
-# Of the generators; a video has one for its places and one for each thing, beside its course's.
-_PLACES, _GROUND, _SOUND, _OTHER_SOUND, _OBJECTS = range(COURSE + 1, COURSE + 6)
+# Of the generators; a video has one for each thing, beside those of its plan.
+_GROUND, _SOUND, _OTHER_SOUND, _OBJECTS = range(PLACES + 1, PLACES + 5)
 
 
 class EventVideo(NamedTuple):
@@ -58,7 +58,7 @@ def render_clip(settings: EventVideoSettings, split: str, index: int) -> EventVi
     if plan.event is not None:
         event_s = plan.event[0] * settings.segment_s, plan.event[1] * settings.segment_s
     return EventVideo(
-        _draw_frames(settings, key, plan.seen),
+        _draw_frames(settings, key, plan),
         _draw_waveform(settings, key, plan.heard),
         plan.label,
         event_s,
@@ -69,9 +69,7 @@ def _moments(settings: EventVideoSettings, intervals: list[tuple[int, int]]) -> 
     return Shared(events_s=np.reshape(intervals, [-1, 2]) * settings.segment_s)
 
 
-def _draw_frames(
-    settings: EventVideoSettings, key: tuple[int, ...], seen: dict[str, tuple[int, int]]
-) -> np.ndarray:
+def _draw_frames(settings: EventVideoSettings, key: tuple[int, ...], plan: Plan) -> np.ndarray:
     """Draws every object at a place of its own, uint8 `[N, H, W, 3]`."""
     num_frames = max(1, round(settings.duration_s * settings.frame_rate))
     draw = functools.partial(draw_picture, frame_rate=settings.frame_rate)
@@ -84,8 +82,7 @@ def _draw_frames(
         shared=_NO_OBJECT,
     ).astype(np.int32)
     size = settings.frame_size // PLACES_A_SIDE
-    places = np.random.default_rng([*key, _PLACES]).permutation(PLACES_A_SIDE**2)
-    for number, (label, interval) in enumerate(seen.items()):
+    for number, (label, interval) in enumerate(plan.seen.items()):
         # With its plain ground, and that ground alone.
         there, ground = (
             draw(
@@ -98,7 +95,7 @@ def _draw_frames(
             ).astype(np.int32)
             for count, shared in ((num_frames, _moments(settings, [interval])), (1, _NO_OBJECT))
         )
-        down, right = np.multiply(divmod(int(places[number]), PLACES_A_SIDE), size)
+        down, right = np.multiply(divmod(plan.places[label], PLACES_A_SIDE), size)
         frames[:, down : down + size, right : right + size] += there - ground
     return np.clip(frames, 0, 255).astype(np.uint8)
 
