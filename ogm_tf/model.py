@@ -242,18 +242,19 @@ class OGMModel(keras.Model):
         before = with_values(running_averages(self.non_trainable_variables))
         with tf.GradientTape(persistent=True) as tape:
             logits, unimodal = self(inputs, training=True, unimodal=True)
-            before += with_values(self._metric_variables(logits, labels))
+            truth = self._truth(labels)
+            before += with_values(self._metric_variables(logits, truth))
             self._losses_were_read = False
             loss = self.compute_loss(inputs, labels, logits, sample_weight)
             regularization = self._regularization_loss() if self._losses_were_read else None
         self._validate_target_and_loss(labels, loss)
-        is_finite = self._learn(tape, loss, regularization, unimodal, labels, sample_weight)
+        is_finite = self._learn(tape, loss, regularization, unimodal, truth, sample_weight)
         del tape
 
-        self._trackers.update_accuracy(unimodal, labels)
-        self._trackers.update_score(unimodal, labels, sample_weight)
+        self._trackers.update_accuracy(unimodal, truth)
+        self._trackers.update_score(unimodal, truth, sample_weight)
         self._trackers.undo = (is_finite, before)
-        return self.compute_metrics(inputs, labels, logits, sample_weight)
+        return self.compute_metrics(inputs, truth, logits, sample_weight)
 
     def get_metrics_result(self):
         # After the last update of a metric in the step, and before the first reading.
@@ -261,6 +262,10 @@ class OGMModel(keras.Model):
             restore_unless(*self._trackers.undo)
             self._trackers.undo = None
         return super().get_metrics_result()
+
+    def _truth(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the right answers that scores and metrics are of; `labels` are the loss's."""
+        return labels
 
     def _learn(self, tape, loss, regularization, unimodal, labels, sample_weight) -> tf.Tensor:
         """Updates the weights by the losses on a tape; returns whether the step was finite."""
@@ -300,19 +305,25 @@ class OGMModel(keras.Model):
     def test_step(self, data):
         """One step of evaluation over the rows of non-zero sample weight."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        answer = self(inputs, training=False, unimodal=True)
+        return self._evaluate(answer, inputs, labels, sample_weight)
+
+    def _evaluate(self, answer: Logits, inputs, labels, sample_weight) -> dict[str, tf.Tensor]:
+        """Returns what evaluation reports, this batch counted; `answer` is of `forward`."""
+        logits, unimodal = answer
         # A step whose tracing failed may have left it.
         self._trackers.undo = None
-        logits, unimodal = self(inputs, training=False, unimodal=True)
         counted = None
         if sample_weight is not None:
             counted = counted_rows(sample_weight, logits)
             # Keras' losses and unweighted metrics average over what a mask leaves in.
             logits._keras_mask = counted
         loss = self.compute_loss(inputs, labels, logits, sample_weight)
-        self._trackers.update_accuracy(unimodal, labels, counted)
+        truth = self._truth(labels)
+        self._trackers.update_accuracy(unimodal, truth, counted)
         if self._observer is not None:
-            self._observer(logits, unimodal, labels)
-        results = self.compute_metrics(inputs, labels, logits, sample_weight)
+            self._observer(logits, unimodal, truth)
+        results = self.compute_metrics(inputs, truth, logits, sample_weight)
         if counted is not None:
             # Keras' own mean over batches weighs a batch by all its rows.
             loss *= self.distribute_strategy.num_replicas_in_sync
