@@ -4,10 +4,10 @@ r"""What a training step of event localisation costs, and whether features are r
 
 Full-size AGVA and PSP, on batches of 64 videos of AVE's sizes (ten segments of 128 numbers and of
 maps of 7 x 7 x 512), in milliseconds a video: a step of plain Keras and one with OGM-GE, on a batch
-in memory; the latter on batches from a features folder on the disk; and the reading of those
-batches alone. All take turns of a few steps, so that what else the machine does meets all of them.
-Before each turn the folder's files leave the system's memory. It prints a table and writes it as
-JSON.
+in memory; the latter on batches from a features folder on the disk, and from the same features in
+files as AVE's are published, which are of float64 and twice as large; and the reading of either
+alone. All take turns of a few steps, so that what else the machine does meets all of them. Before
+each turn the files leave the system's memory. It prints a table and writes it as JSON.
 """
 
 import dataclasses
@@ -15,16 +15,18 @@ import mmap
 import os
 import pathlib
 import platform
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 import ogm_tf
-from input_pipelines import feature_folder, synthetic_features
+from input_pipelines import ave_features, feature_folder, synthetic_features
 from input_pipelines.feature_sequences import FeatureSequences, train_dataset
 from launchers.localizing import MODELS
 from launchers.runs import write_json
@@ -34,7 +36,9 @@ from ogm_tf.localization import EventModel, agva, dmrn, losses, psp
 NETWORKS = {"agva": agva, "dmrn": dmrn, "psp": psp}
 NUM_CLASSES = 29
 METHODS = ("plain", "OGM-GE")
-READING = "reading alone"
+# Where features are read from.
+FOLDER, AVE_FILES = "disk", "AVE's files"
+READING = "reading alone, from"
 # What the pipeline reads ahead must not have been read while others had their turns.
 BATCHES_AHEAD = 3
 
@@ -61,15 +65,20 @@ def run(settings: LocalizationStepSettings) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     features_dir = folder / f"features_{settings.size}_{settings.batch_size}_{settings.steps}"
     _write_features(settings, features_dir)
-    features = feature_folder.open_folder(features_dir)
+    ave_dir = features_dir.with_name(f"ave_{features_dir.name}")
+    _write_ave_files(feature_folder.open_folder(features_dir), ave_dir)
+    sources = {
+        FOLDER: feature_folder.open_folder(features_dir),
+        AVE_FILES: ave_features.open_features(ave_dir),
+    }
     load = [os.getloadavg()[0]]
-    times, bytes_read = _measure(settings, features)
+    times, bytes_read = _measure(settings, sources)
     load.append(os.getloadavg()[0])
     write_json(
         folder / "localization_step.json",
         {"settings": dataclasses.asdict(settings), "cores": len(os.sched_getaffinity(0)),
          "machine": platform.machine(), "load before and after": load,
-         "bytes of a video": _bytes_of_a_video(features),
+         "bytes of a video": {name: _bytes_of_a_video(own) for name, own in sources.items()},
          "bytes read from the disk for a video": bytes_read, "ms a video": times},
     )  # fmt: skip
     print(table(times))
@@ -89,10 +98,10 @@ def table(times: dict[str, list[float]]) -> str:
 
 
 def _measure(
-    settings: LocalizationStepSettings, features: FeatureSequences
-) -> tuple[dict[str, list[float]], list[float]]:
-    """Returns the milliseconds a video of every turn, and how much each reading was."""
-    from_disk = _batches(settings, features)
+    settings: LocalizationStepSettings, sources: Mapping[str, FeatureSequences]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Returns the milliseconds a video of every turn, and how much each source's readings were."""
+    from_disk = _batches(settings, sources[FOLDER])
     in_memory = iter(tf.data.Dataset.from_tensors(next(from_disk)).repeat())
     turns = {
         f"{name}, {method}": _step(_model(settings, name, method))
@@ -103,29 +112,31 @@ def _measure(
     for step in turns.values():
         for batches in (in_memory, in_memory, from_disk):
             step(batches)
-    on_disk: dict[str, Callable[[Iterator], object]] = {
-        f"{name}, {METHODS[1]}, from disk": turns[f"{name}, {METHODS[1]}"]
-        for name in settings.models
-    }
-    on_disk[READING] = next
-    times: dict[str, list[float]] = {title: [] for title in [*turns, *on_disk]}
-    bytes_read = []
+    reading: dict[str, tuple[str, Callable[[Iterator], object]]] = {}
+    for source in sources:
+        for name in settings.models:
+            own = f"{name}, {METHODS[1]}"
+            reading[f"{own}, from {source}"] = source, turns[own]
+        reading[f"{READING} {source}"] = source, next
+    times: dict[str, list[float]] = {title: [] for title in [*turns, *reading]}
+    bytes_read: dict[str, list[float]] = {source: [] for source in sources}
     for number in range(settings.rounds):
         # The first of a round meets other caches than the last: they take turns at that, too.
-        for title in np.roll(list(times), number):
+        for title in map(str, np.roll(list(times), number)):
             if title in turns:
                 seconds = _timed(turns[title], in_memory, settings.steps)
             else:
-                batches = _batches(settings, features)
+                source, step = reading[title]
+                batches = _batches(settings, sources[source])
                 before = _bytes_read()
                 for _ in range(BATCHES_AHEAD):
                     next(batches)
-                seconds = _timed(on_disk[title], batches, settings.steps)
-                if title == READING:
-                    num_batches = BATCHES_AHEAD + settings.steps
-                    bytes_read.append((_bytes_read() - before) / num_batches / settings.batch_size)
+                seconds = _timed(step, batches, settings.steps)
+                if step is next:
+                    num_videos = (BATCHES_AHEAD + settings.steps) * settings.batch_size
+                    bytes_read[source].append((_bytes_read() - before) / num_videos)
                 del batches
-            times[str(title)].append(1000 * seconds / settings.steps / settings.batch_size)
+            times[title].append(1000 * seconds / settings.steps / settings.batch_size)
         logging.info("%s", {title: f"{own[-1]:.2f} ms" for title, own in times.items()})
     return times, bytes_read
 
@@ -192,12 +203,45 @@ def _write_features(settings: LocalizationStepSettings, features_dir: pathlib.Pa
     )
 
 
+def _write_ave_files(features: FeatureSequences, ave_dir: pathlib.Path) -> None:
+    """Writes features as AVE's are published: whole or not at all."""
+    if ave_dir.is_dir():
+        return
+    partial = ave_dir.with_name(f".{ave_dir.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for name, file_name in ave_features.FEATURES.items():
+        array = features.arrays[name]
+        with h5py.File(partial / file_name, "w") as file:
+            stored = file.create_dataset(ave_features.FEATURE_KEY, array.shape, "f8")
+            for row in range(len(array)):
+                stored[row] = array[row]
+    for split, file_name in ave_features.ORDERS.items():
+        with h5py.File(partial / file_name, "w") as file:
+            file[ave_features.ORDER_KEY] = features.splits[split]
+    (partial / ave_features.ANNOTATIONS).write_text(
+        "".join(_line(features, row) for row in range(len(features.labels)))
+    )
+    os.rename(partial, ave_dir)
+
+
+def _line(features: FeatureSequences, row: int) -> str:
+    """Returns the line of Annotations.txt of a video, which has an event."""
+    (segments,) = np.nonzero(features.labels[row] != features.background)
+    category = features.class_names[features.labels[row, segments[0]]]
+    return f"{category}&{features.video_ids[row]}&good&{segments[0]}&{segments[-1] + 1}\n"
+
+
 def _batches(settings: LocalizationStepSettings, features: FeatureSequences) -> Iterator:
     """Returns batches of features that are on the disk alone."""
     for array in features.arrays.values():
-        # The system keeps what some process has mapped.
-        array._mmap.madvise(mmap.MADV_DONTNEED)
-        with open(array.filename, "rb") as file:
+        if isinstance(array, np.memmap):
+            # The system keeps what some process has mapped.
+            array.base.madvise(mmap.MADV_DONTNEED)
+            path = array.filename
+        else:
+            path = array.file.filename
+        with open(path, "rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return iter(train_dataset(features, settings.batch_size, seed=0).dataset)

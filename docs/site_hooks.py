@@ -1,16 +1,47 @@
-"""Fills the page of the launchers with every flag, from the settings that flags are made of."""
+"""Fills the page of the launchers with every flag, and takes along what pages link to elsewhere."""
 
 import dataclasses
 import html
 import inspect
+import pathlib
+import re
+
+from mkdocs.structure.files import File, InclusionLevel
 
 from launchers import catalogue
 
 _MARK = "<!-- launchers -->"
+# MkDocs would make of README the page that index.md is.
+_README = "readme.md"
+_LINK = re.compile(r"(?<=\]\()(?!\w+:)[^)#\s]+")
+
+
+def on_files(files, config):
+    """Adds README as a page, and the files of the repository that pages link to; a hook of MkDocs.
+
+    They stand in the site where they stand in the repository.
+    """
+    root = pathlib.Path(config.config_file_path).parent
+    readme = (root / "README.md").read_text("utf-8")
+    pages = [page.content_string for page in files.documentation_pages()]
+    above = [link for page in pages for link in _LINK.findall(page) if link.startswith("../")]
+    targets = {link.removeprefix("../") for link in above}
+    targets |= {link for link in _LINK.findall(readme) if not link.startswith("docs/")}
+    for target in sorted(targets - {"README.md"}):
+        path = str(root / target)
+        # The pages' own Python is excluded by its ending.
+        included = InclusionLevel.INCLUDED
+        files.append(File.generated(config, target, abs_src_path=path, inclusion=included))
+    files.append(File.generated(config, _README, content=readme.replace("](docs/", "](")))
+    return files
 
 
 def on_page_markdown(markdown: str, page, config, files) -> str:
-    """Returns a page's text with the launchers in place of the mark; a hook of MkDocs."""
+    """Returns a page's text with the launchers in place of the mark; a hook of MkDocs.
+
+    Links that lead out of docs lead to what `on_files` has added.
+    """
+    markdown = markdown.replace("](../README.md", f"]({_README}").replace("](../", "](")
     return markdown.replace(_MARK, launchers()) if _MARK in markdown else markdown
 
 

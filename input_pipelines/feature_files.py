@@ -206,10 +206,12 @@ def partial_folder(output_dir: pathlib.Path) -> Iterator[pathlib.Path]:
                 if name != _LOCK_FILE:
                     files.remove(partial / name)
             yield partial
-            (partial / _LOCK_FILE).unlink()
+            # With its lock: without one, another run would take the folder and empty it.
             os.rename(partial, output_dir)
-        finally:
+        except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
+            raise
+        (output_dir / _LOCK_FILE).unlink()
 
 
 def _described(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> str:

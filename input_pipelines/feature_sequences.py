@@ -108,11 +108,23 @@ class FeatureSequences:
         return {name: tuple(array.shape[1:]) for name, array in self.arrays.items()}
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Returns some videos' features, float32 `[B, T, ...]`, in the order of `arrays`."""
+        """Returns some videos' features, float32 `[B, T, ...]`, in the order of `arrays`.
+
+        Raises:
+          ValueError: where a number is not finite, or too large for float32; its video is named.
+        """
         batch = [np.empty((len(rows), *shape), np.float32) for shape in self.shapes.values()]
-        for features, array in zip(batch, self.arrays.values(), strict=True):
+        for features, (name, array) in zip(batch, self.arrays.items(), strict=True):
             for place, row in enumerate(rows):
-                features[place] = array[row]
+                with np.errstate(over="ignore", invalid="ignore"):
+                    features[place] = array[row]
+                    # Much faster than to ask every number, and finite only if they are.
+                    total = features[place].sum()
+                if not np.isfinite(total) and not np.all(np.isfinite(features[place])):
+                    raise ValueError(
+                        "Features must be finite, also as float32. "
+                        f"Received: {name} of video_id={self.video_ids[row]!r}, row {row}."
+                    )
         return batch
 
 

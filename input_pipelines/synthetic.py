@@ -21,7 +21,7 @@ import numpy as np
 from absl import logging
 
 from input_pipelines import event_videos
-from input_pipelines.event_videos import EventVideoSettings
+from input_pipelines.event_plans import EventVideoSettings
 from input_pipelines.manifest import SPLITS, write_manifest
 from input_pipelines.progress import progress_bar
 from input_pipelines.sounding_objects import CLASS_NAMES, draw_picture, draw_shared, draw_sound
@@ -260,7 +260,8 @@ def _write_clip(folder: pathlib.Path, settings: Settings, item: tuple[str, int])
     event = {}
     if isinstance(settings, EventVideoSettings):
         frames, waveform, label, event_s = event_videos.render_clip(settings, split, index)
-        event = dict(zip(("event_start_s", "event_end_s"), event_s, strict=True))
+        if event_s is not None:
+            event = dict(zip(("event_start_s", "event_end_s"), event_s, strict=True))
     else:
         frames, waveform, label = render_clip(settings, split, index)
     encode_clip(

@@ -2,10 +2,13 @@
 
 Every video has one event, of one class, in some of its segments one after the other: there it is
 heard and seen. Sound is a vector a segment, the class's own in noise. The picture is a map: at one
-place of it is the class's vector, at others those of silent objects of other classes, which are
-there in the whole video. The picture alone does not say which of them sounds, and only a network
-that looks where the sound tells it to finds the event among them. In the background, at times, the
-event is heard without being seen, or seen without being heard.
+place of it is the class's vector, at others those of silent objects of other classes, which come
+and go as the event's object does. In most of the background the event is heard without being seen,
+or seen without being heard, so neither the sound nor the picture alone says when the event is.
+
+Who looks everywhere alike does not find out either: the vector of an object that is not seen is
+spread over all places, as if it were out of focus, and the mean of the map is the same as when the
+object is there. The places have to be told apart, and the sound tells which of the objects matters.
 """
 
 import dataclasses
@@ -44,13 +47,15 @@ class SequenceSettings:
       event_segments: Shortest and longest event, in [1, num_segments]; lengths between them are
         equally frequent.
       lone_share: Share of the background's segments in which the event is heard and not seen, or
-        seen and not heard, alike often; in [0, 1].
+        seen and not heard, alike often; in [0, 1]. Who names the event wherever it is heard is
+        wrong in the first half of them.
       audio_size: Numbers of a segment's sound, >= 2.
       visual_shape: Height, width and channels of a segment's map; it has more places than there
         are distractors.
-      num_distractors: Silent objects of other classes in every picture, in [0, num_classes).
+      num_distractors: Silent objects of other classes in every video, in [0, num_classes); each is
+        seen for a stretch as long as an event may be, and beside it as often as the event's is.
       audio_strength: Length of a class's vector in the sound, whose noise has deviation 1, >= 0.
-      visual_strength: The same at one place of the map.
+      visual_strength: The same at one place of the map, for every object.
       ground_strength: The same of each video's own background, in the sound and at every place.
       seed: Of all draws, >= 0.
 
@@ -59,13 +64,13 @@ class SequenceSettings:
     """
 
     num_classes: int = 10
-    train_videos: int = 1980
+    train_videos: int = 3960
     validation_videos: int = 270
     test_videos: int = 540
-    background_videos: int = 110
+    background_videos: int = 440
     num_segments: int = 10
     event_segments: tuple[int, int] = (2, 10)
-    lone_share: float = 0.2
+    lone_share: float = 0.9
     audio_size: int = 32
     visual_shape: tuple[int, int, int] = (4, 4, 64)
     num_distractors: int = 2
@@ -145,16 +150,17 @@ class _Video(NamedTuple):
       key: Split and row in it, of which its draws are made.
       event: Class of what is heard and seen.
       heard: In which segments, bool `[T]`.
-      seen: In which segments, bool `[T]`.
+      seen: By class, the event's first, in which segments an object is seen, bool `[T]`.
     """
 
     key: tuple[int, int]
     event: int
     heard: np.ndarray
-    seen: np.ndarray
+    seen: dict[int, np.ndarray]
 
     def labels(self, background: int) -> np.ndarray:
-        return np.where(self.heard & self.seen, self.event, background).astype(np.int32)
+        is_event = self.heard & self.seen[self.event]
+        return np.where(is_event, self.event, background).astype(np.int32)
 
 
 def _draw_course(settings: SequenceSettings, key: tuple[int, int], number: int) -> _Video:
@@ -166,19 +172,32 @@ def _draw_course(settings: SequenceSettings, key: tuple[int, int], number: int) 
       number: Of class and length of the event among all, or -1 for none.
     """
     rng = np.random.default_rng([settings.seed, _COURSE, *key])
-    segments = np.arange(settings.num_segments)
     shortest, longest = settings.event_segments
     if number < 0:
         event, length = int(rng.integers(settings.num_classes)), 0
     else:
         turn, event = divmod(int(number), settings.num_classes)
         length = shortest + turn % (longest - shortest + 1)
-    start = rng.integers(settings.num_segments - length + 1)
-    is_event = (start <= segments) & (segments < start + length)
-    alone = rng.uniform(size=len(segments))
-    heard = is_event | (alone < settings.lone_share / 2)
-    seen = is_event | ((settings.lone_share / 2 <= alone) & (alone < settings.lone_share))
+    heard, event_seen = _draw_presence(settings, rng, length)
+    seen = {event: event_seen}
+    others = np.delete(np.arange(settings.num_classes), event)
+    for other in rng.permutation(others)[: settings.num_distractors].tolist():
+        length = int(rng.integers(shortest, longest + 1))
+        _, seen[other] = _draw_presence(settings, rng, length)
     return _Video(key, event, heard, seen)
+
+
+def _draw_presence(
+    settings: SequenceSettings, rng: np.random.Generator, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws where an object is heard, and where seen: both for a stretch, beside it one at most."""
+    segments = np.arange(settings.num_segments)
+    start = rng.integers(settings.num_segments - length + 1)
+    is_both = (start <= segments) & (segments < start + length)
+    alone = rng.uniform(size=len(segments))
+    heard = is_both | (alone < settings.lone_share / 2)
+    seen = is_both | ((settings.lone_share / 2 <= alone) & (alone < settings.lone_share))
+    return heard, seen
 
 
 class _Sounds:
@@ -213,18 +232,18 @@ class _Pictures:
         rng = np.random.default_rng([settings.seed, _VISUAL, *video.key])
         maps = rng.standard_normal(self.shape[1:], np.float32)
         maps += settings.ground_strength * grounds[rng.integers(_NUM_GROUNDS)]
-        silent = rng.permutation(settings.num_classes - 1)[: settings.num_distractors]
-        silent += silent >= video.event
-        strengths = settings.visual_strength * rng.uniform(*_GAINS, 1 + len(silent))
+        strengths = settings.visual_strength * rng.uniform(*_GAINS, len(video.seen))
         # All move alike, as if the camera turned, and what leaves at one edge comes in at another:
         # so no two ever meet.
-        places = rng.permutation(height * width)[: 1 + len(silent)]
+        places = rng.permutation(height * width)[: len(video.seen)]
         moves = np.cumsum(rng.integers(-1, 2, (num_segments, 2)), axis=0)
-        for event, place, strength in zip([video.event, *silent], places, strengths, strict=True):
-            shown = video.seen if event == video.event else np.ones(num_segments, bool)
+        for (kind, shown), place, strength in zip(
+            video.seen.items(), places, strengths, strict=True
+        ):
+            vector = np.float32(strength) * classes[kind]
             down, right = (np.array(divmod(int(place), width)) + moves[shown]).T
-            where = (np.flatnonzero(shown), down % height, right % width)
-            maps[where] += np.float32(strength) * classes[event]
+            maps[np.flatnonzero(shown), down % height, right % width] += vector
+            maps[~shown] += vector / np.float32(height * width)
         return maps
 
 

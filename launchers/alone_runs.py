@@ -8,18 +8,10 @@ from typing import Any
 
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
+from ogm_tf.analysis.summaries import MODULATION_SETTINGS, SETTINGS_THAT_TRAIN_NOTHING
 
 # What does not matter to one modality alone, nor to how it is trained.
-_OF_THE_METHOD = (
-    "modulation",
-    "alpha",
-    "modulation_start_epoch",
-    "modulation_end_epoch",
-    "modulation_variables",
-    "modulation_rule",
-    "probe_every_epochs",
-    "probe_clips",
-)
+_OF_THE_METHOD = (*MODULATION_SETTINGS, "probe_every_epochs", "probe_clips")
 
 
 def path_in(folder: str | os.PathLike, modality: str) -> pathlib.Path:
@@ -32,6 +24,8 @@ def expected_config(
 ) -> dict[str, Any]:
     """Returns the settings of the reference of a run, as its config.json has them.
 
+    It is trained on one machine: several ones would have to be started for each.
+
     Args:
       config: Of the run.
       modality: The one that is left.
@@ -39,11 +33,44 @@ def expected_config(
     """
     defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
     others = ",".join(name for name in modalities if name != modality)
-    return {
+    expected = {
         **config,
         **{name: defaults[name] for name in _OF_THE_METHOD},
         "remove_modality": others,
     }
+    if expected.get("strategy") == "multi_worker":
+        expected["strategy"] = "mirrored"
+    return expected
+
+
+def settings(
+    config: Mapping[str, Any],
+    modality: str,
+    modalities: Sequence[str],
+    output_dir: str | os.PathLike,
+) -> TrainSettings:
+    """Returns the settings that train the reference of a run.
+
+    Args:
+      config: Of the run.
+      modality: The one that is left.
+      modalities: Of the run's records.
+      output_dir: Folder of the reference.
+
+    Raises:
+      ValueError: where the run has settings that `train` has not, or values it refuses.
+    """
+    known = {field.name for field in dataclasses.fields(TrainSettings)}
+    if unknown := sorted(config.keys() - known):
+        raise ValueError(
+            "The settings of a run must be those of this version's `train`. Received: "
+            f"{', '.join(f'{name}={config[name]!r}' for name in unknown)}."
+        )
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in expected_config(config, modality, modalities).items()
+    }
+    return TrainSettings(**{**values, "output_dir": str(output_dir)})
 
 
 def find(
@@ -61,6 +88,8 @@ def find(
       folders: To look in.
     """
     wanted = expected_config(config, modality, modalities)
+    for name in SETTINGS_THAT_TRAIN_NOTHING:
+        wanted.pop(name, None)
     for folder in folders:
         reference = RunFolder(path_in(folder, modality))
         if reference.config_path.exists() and reference.read_metrics():

@@ -20,6 +20,7 @@ import tensorflow as tf
 from absl import logging
 
 from input_pipelines import dataset
+from launchers import provenance
 from launchers.report_imbalance import FILE
 from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings, launch, not_negative, positive, setting
@@ -54,10 +55,17 @@ def run(settings: AnalyzeSettings) -> dict[str, Any]:
         removed=config["remove_modality"],
         limit_clips=settings.num_clips,
     )
+    best_epoch = folder.read_state().get("best_epoch")
     found = imbalance_results.analyze(
         Imbalance(folder.load_best()), _counted(data.dataset), data.index.class_names
     )
-    found = {"split": settings.split, "batch_size": settings.batch_size, **found}
+    found = {
+        "best_epoch": best_epoch,
+        "made": provenance.describe("analyze", settings),
+        "split": settings.split,
+        "batch_size": settings.batch_size,
+        **found,
+    }
     path = folder.path / FILE
     write_json(path, found)
     print("\n\n".join(imbalance_figures.as_text(folder.path.name, found)))

@@ -1,7 +1,8 @@
 """The main job from end to end on the built-in dataset; `make demo` runs it.
 
-Writes clips, prepares them, trains without modulation, with OGM and with OGM-GE, compares the three
-on one page, exports the last, and asks the SavedModel about one clip.
+Writes clips, prepares them, trains without modulation, with OGM and with OGM-GE, takes the
+gradients of the three apart and probes their encoders, compares them on one page, exports the last,
+and asks the SavedModel about one clip.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from absl import logging
 
 from input_pipelines import dataset
 from input_pipelines.index import read_index
-from launchers import evaluate, export, prepare, report, train
+from launchers import analyze, evaluate, export, prepare, probe_branches, report, train
 from launchers.settings import (
     LauncherSettings,
     from_flagfile,
@@ -42,7 +43,7 @@ def run(settings: DemoSettings) -> pathlib.Path:
     """Does the main job and returns the path of the report."""
     folder = pathlib.Path(settings.output_dir)
     records_dir = folder / "records"
-    logging.info("1/5 Writing and preparing the clips.")
+    logging.info("1/6 Writing and preparing the clips.")
     prepare.run(
         from_flagfile(
             prepare.PrepareSettings,
@@ -55,7 +56,7 @@ def run(settings: DemoSettings) -> pathlib.Path:
     )
     run_dirs = []
     for modulation in MODULATIONS:
-        logging.info("2/5 Training with modulation %s.", modulation)
+        logging.info("2/6 Training with modulation %s.", modulation)
         run_dirs.append(str(folder / modulation))
         train.run(
             from_flagfile(
@@ -70,14 +71,18 @@ def run(settings: DemoSettings) -> pathlib.Path:
             )
         )
         keras.backend.clear_session()
-    logging.info("3/5 Evaluating with noise in the sound.")
+    logging.info("3/6 Evaluating with noise in the sound.")
     for run_dir in run_dirs:
         evaluate.run(evaluate.EvaluateSettings(run_dir=run_dir, audio_noise_snr_db=_NOISY_SNRS_DB))
-    logging.info("4/5 Writing the report.")
+    logging.info("4/6 Taking the gradients apart and probing the encoders.")
+    for run_dir in run_dirs:
+        analyze.run(analyze.AnalyzeSettings(run_dir=run_dir))
+        probe_branches.run(probe_branches.ProbeBranchesSettings(run_dir=run_dir))
+    logging.info("5/6 Writing the report.")
     page = report.run(
         report.ReportSettings(run_dirs=tuple(run_dirs), output_dir=str(folder / "report"))
     )
-    logging.info("5/5 Exporting, and asking the SavedModel about one clip.")
+    logging.info("6/6 Exporting, and asking the SavedModel about one clip.")
     saved_model = folder / "saved_model"
     if not saved_model.exists():
         export.run(export.ExportSettings(run_dir=run_dirs[-1], output_dir=str(saved_model)))

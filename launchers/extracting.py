@@ -65,5 +65,5 @@ class ExtractSettings(LauncherSettings):
 
     def about(self) -> dict[str, Any]:
         """Returns what decides the features, beside records and encoders themselves."""
-        names = ("segments", "background_clips", "max_bad_fraction", "dtype", "batch_size")
+        names = ("segments", "background_clips", "max_bad_fraction", "dtype")
         return {name: getattr(self, name) for name in names}

@@ -1,5 +1,10 @@
 """Features of videos, from either kind of folder that `localize` takes."""
 
+import hashlib
+import json
+
+import numpy as np
+
 from input_pipelines import ave_features, feature_folder, files
 from input_pipelines.feature_sequences import FeatureSequences
 
@@ -32,6 +37,25 @@ def open_features(features_dir: str, background_videos: bool = False) -> Feature
             )
         return feature_folder.open_folder(features_dir)
     return ave_features.open_features(features_dir, background_videos=background_videos)
+
+
+def fingerprint(features: FeatureSequences) -> str:
+    """Returns the SHA-256 of what tells features from others, in hexadecimal.
+
+    It is taken of classes, names, labels, splits and shapes, and of the features of each split's
+    first video: other features of the same videos differ there as well.
+    """
+    about = {
+        "class_names": features.class_names,
+        "video_ids": features.video_ids,
+        "shapes": features.shapes,
+        "splits": {split: rows.tolist() for split, rows in features.splits.items()},
+    }
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    first = np.array([rows[0] for rows in features.splits.values() if len(rows)], np.int64)
+    for values in (features.labels.astype(np.int32), *features.read(first)):
+        found.update(values.tobytes())
+    return found.hexdigest()
 
 
 def segment_seconds(features_dir: str) -> float:

@@ -5,7 +5,7 @@ import dataclasses
 import math
 import pathlib
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -50,6 +50,7 @@ def run(
     read: Callable[[Rows, Position], Data],
     build: Callable[[], OGMModel],
     watch: Callable[[OGMModel], Sequence[keras.callbacks.Callback]] = lambda model: (),
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split.
 
@@ -63,14 +64,17 @@ def run(
         go on from.
       build: Returns the compiled model.
       watch: Returns callbacks that leave the model as it is, and may add to an epoch's logs.
+      data: What tells the data from others, of values that JSON holds; kept with the settings, and
+        compared when the run goes on.
 
     Raises:
+      ValueError: where the folder has a run of other settings or data.
       SystemExit: with code 0 where SIGTERM or SIGINT asked to stop; the run is saved.
     """
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     folder = RunFolder(pathlib.Path(settings.output_dir))
-    config = run_config(settings)
+    config = {**run_config(settings), **(data or {})}
     # Workers that do not see the same folder would not go on from the same step.
     newest = CheckpointFiles(folder.checkpoints).newest()
     done = newest, folder.read_state().get("epoch")

@@ -20,7 +20,7 @@ from input_pipelines import feature_sequences
 from input_pipelines.feature_sequences import FeatureSequences
 from input_pipelines.order import Rows
 from launchers import fitting
-from launchers.features import open_features
+from launchers.features import fingerprint, open_features
 from launchers.localizing import LocalizeSettings
 from launchers.networks import build_event_model
 from launchers.settings import launch
@@ -36,6 +36,7 @@ def run(settings: LocalizeSettings) -> dict[str, dict[str, float]]:
     """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split.
 
     Raises:
+      ValueError: where the features cannot be learned from, or the folder has a run of other ones.
       SystemExit: with code 0 where SIGTERM or SIGINT asked to stop; the run is saved.
     """
     features = open_features(settings.features_dir, settings.background_videos)
@@ -45,6 +46,7 @@ def run(settings: LocalizeSettings) -> dict[str, dict[str, float]]:
         [split for split, rows in features.splits.items() if len(rows)],
         functools.partial(_read, settings, features),
         functools.partial(build_event_model, settings, features),
+        data={"features_sha256": fingerprint(features)},
     )
 
 

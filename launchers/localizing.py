@@ -49,8 +49,8 @@ _ADAM = {"optimizer": "adam", "learning_rate": 1e-3}
 class LocalizeSettings(FitSettings):
     """Settings of `localize`.
 
-    What is None, or no epochs of decay, becomes the model's own: as published, or for the small
-    size a short training that suits it.
+    What is None becomes the model's own: as published, or for the small size a short training that
+    suits it.
     """
 
     features_dir: str = setting(
@@ -98,14 +98,14 @@ class LocalizeSettings(FitSettings):
     learning_rate: float | None = positive(
         None, "Of the optimiser; by default 1e-3, or 4e-3 (small)."
     )
-    lr_decay_epochs: tuple[int, ...] = setting(
-        (), "Epochs, with commas, that multiply the learning rate by --lr_decay_rate; by default "
-        "288 (agva, dmrn), 60,120 (psp), 80,160 (psp, weak) or 9,13 (small).",
+    lr_decay_epochs: tuple[int, ...] | None = setting(
+        None, "Epochs, with commas, that multiply the learning rate by --lr_decay_rate; empty for "
+        "none; by default 288 (agva, dmrn), 60,120 (psp), 80,160 (psp, weak) or 9,13 (small).",
         rule="epochs >= 1", holds=lambda value: all(epoch >= 1 for epoch in value),
     )  # fmt: skip
     lr_decay_rate: float | None = positive(
-        None, "Factor of the learning rate at each decay, 1 for none; by default 0.1 (agva, "
-        "dmrn), 0.8 (psp) or 0.2 (small).",
+        None, "Factor of the learning rate at each decay; by default 0.1 (agva, dmrn), 0.8 (psp) "
+        "or 0.2 (small).",
     )  # fmt: skip
 
     def __post_init__(self):
@@ -115,7 +115,7 @@ class LocalizeSettings(FitSettings):
         if self.size == "small":
             own |= _SMALL
         for name, value in own.items():
-            if getattr(self, name) in (None, ()):
+            if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
 
     @property

@@ -23,8 +23,6 @@ _FUSIONS = {
 }
 _PAIR_NETWORKS = {"l3net": l3_net, "avsa": avsa, "avca": avca}
 _EVENT_NETWORKS = {"agva": agva.build, "dmrn": dmrn.build, "psp": psp.build}
-# Of the videos for which PSP's thresholds were published.
-_PSP_SEGMENTS = 10
 # PyTorch's, with which the networks of events were published.
 _ADAM_EPSILON = 1e-8
 
@@ -88,12 +86,7 @@ def build_event_model(settings: LocalizeSettings, features: FeatureSequences) ->
       features: Its videos: input shapes and classes.
     """
     shapes = features.shapes
-    own = {}
-    if settings.model == "psp":
-        threshold = psp.THRESHOLDS["weakly" if settings.is_weak else "fully"]
-        # Of other numbers of segments, an even share is another.
-        own["threshold"] = threshold * _PSP_SEGMENTS / shapes["audio"][0]
-        own["pair_weight"] = settings.pair_weight
+    own = {"pair_weight": settings.pair_weight} if settings.model == "psp" else {}
     model = _EVENT_NETWORKS[settings.model](
         settings.size,
         audio_shape=shapes["audio"],

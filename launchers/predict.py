@@ -11,19 +11,20 @@ its records: the same settings and limits, the middle window; no noise is added.
   {"path": ..., "label": ..., "probabilities": {class: ...},
    "modalities": {"audio": {"label": ..., "probabilities": {class: ...}}, ...}}
 
-While it is written it is named <output_file>.partial, and that keeps the answers so far where the
-program is stopped; the same command starts over. Files that cannot be read are named at the end,
-with the reason, and the exit code is 1.
+While it is written, by one program at a time, it is named <output_file>.partial, and that keeps the
+answers so far where the program is stopped; the same command starts over. Files that cannot be read
+are named at the end, with the reason, and the exit code is 1.
 """
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -184,6 +185,7 @@ def _json_lines(output_file: str | None) -> Iterator[Callable[[Iterable[dict[str
 
     Raises:
       OSError: where it cannot be written.
+      RuntimeError: where another program is writing it.
     """
     if output_file is None:
         yield lambda answers: None
@@ -194,7 +196,13 @@ def _json_lines(output_file: str | None) -> Iterator[Callable[[Iterable[dict[str
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     num_lines = 0
-    with open(partial, "w") as file:
+    with open(partial, "a") as file:
+        if not _is_held(file, partial):
+            raise RuntimeError(
+                "--output_file must be written by one program at a time. "
+                f"Received: {output_file}, in use."
+            )
+        file.truncate(0)
 
         def write(answers):
             nonlocal num_lines
@@ -212,8 +220,18 @@ def _json_lines(output_file: str | None) -> Iterator[Callable[[Iterable[dict[str
             else:
                 partial.unlink()
             raise
-    os.replace(partial, path)
+        os.replace(partial, path)
     logging.info("Wrote %d answers to %s.", num_lines, path)
+
+
+def _is_held(file: TextIO, path: pathlib.Path) -> bool:
+    """Locks an opened file as long as it is open, and returns whether that worked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between opening and locking, who held it may have renamed it.
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 if __name__ == "__main__":

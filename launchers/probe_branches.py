@@ -21,7 +21,7 @@ from absl import logging
 
 from input_pipelines import dataset
 from input_pipelines.index import read_index
-from launchers import run_encoders
+from launchers import provenance, run_encoders
 from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings, launch, positive, setting
 from ogm_tf import OGMModel
@@ -88,6 +88,7 @@ def run(settings: ProbeBranchesSettings) -> dict[str, Any]:
     answers = {split: _answers(model, part.features) for split, part in described.items()}
     report = {
         "best_epoch": best_epoch,
+        "made": provenance.describe("probe_branches", settings),
         "c_values": settings.c_values,
         "seed": settings.seed,
         "num_clips": {split: len(own) for split, own in labels.items()},

@@ -23,7 +23,6 @@ from input_pipelines.index import read_index
 from launchers import alone_runs, train
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, launch, setting
-from launchers.training import TrainSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +54,7 @@ def run(settings: ReferencesSettings) -> dict[str, dict[str, dict[str, float]]]:
     for modality in modalities:
         output_dir = alone_runs.path_in(settings.output_dir or folder.path, modality)
         logging.info("Training on %s alone, in %s.", modality, output_dir)
-        values = alone_runs.expected_config(config, modality, modalities)
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        results[modality] = train.run(TrainSettings(output_dir=str(output_dir), **values))
+        results[modality] = train.run(alone_runs.settings(config, modality, modalities, output_dir))
         keras.backend.clear_session()
     for modality, metrics in results.items():
         for split, values in metrics.items():

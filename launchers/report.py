@@ -47,6 +47,9 @@ from ogm_tf.analysis import report
 from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.tables import Table
 
+# How the page calls what was found of a run's best model.
+_FOUND = {report_imbalance.FILE: "gradients", probe_branches.FILE: "probes"}
+
 
 @dataclasses.dataclass(frozen=True)
 class ReportSettings(LauncherSettings):
@@ -89,7 +92,12 @@ def run(settings: ReportSettings) -> pathlib.Path:
             f"Received: run_dirs={','.join(settings.run_dirs)}."
         )
     summaries = [summarize(folder) for folder in folders]
-    page = write(summaries, models, [report_provenance.section(folders, settings)])
+    references = []
+    if launcher == "train":
+        modalities = read_index(configs[0]["records_dir"]).settings.modalities
+        references = report_branches.references(folders, modalities)
+    made = report_provenance.section(folders, settings, _FOUND, references)
+    page = write(summaries, models, [made])
     logging.info("Wrote %s.", page)
     return page
 
@@ -146,13 +154,6 @@ def _prepare(
         return _write(*page, [*own, *sections])
 
     return write
-
-
-def _sections(
-    folders: Sequence[RunFolder], summaries: Sequence[report.RunSummary], index: Index
-) -> list[Section]:
-    """Returns the parts of the page for which something has been found of the runs."""
-    return [*report_branches.sections(folders, summaries, index, probe_branches.FILE)]
 
 
 def _write(

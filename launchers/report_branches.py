@@ -34,14 +34,35 @@ def sections(
       ValueError: where such a file is not as `probe_branches` writes it.
     """
     modalities = index.settings.modalities
-    places = [folder.path for folder in folders]
-    places += [path.parent for path in places]
+    places = _places(folders)
     runs = [
         _branches(summary, folder, modalities, [folder.path, *places], file_name)
         for summary, folder in zip(summaries, folders, strict=True)
     ]
     section = branch_section(runs, modalities, len(index.class_names))
     return [] if section is None else [section]
+
+
+def references(folders: Sequence[RunFolder], modalities: Sequence[str]) -> list[RunFolder]:
+    """Returns the references of runs that `sections` takes.
+
+    Args:
+      folders: Of the runs.
+      modalities: Of their records.
+    """
+    places, found = _places(folders), {}
+    for folder in folders:
+        for name in modalities:
+            own = alone_runs.find(folder.read_config(), name, modalities, [folder.path, *places])
+            if own is not None:
+                found[own.path] = own
+    return list(found.values())
+
+
+def _places(folders: Sequence[RunFolder]) -> list[pathlib.Path]:
+    """Returns where references of some runs are looked for, after a run's own folder."""
+    places = [folder.path for folder in folders]
+    return places + [path.parent for path in places]
 
 
 def _branches(

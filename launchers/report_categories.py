@@ -13,12 +13,14 @@ from launchers.runs import RunFolder
 from ogm_tf.analysis.categories import Answers, Comparison
 from ogm_tf.analysis.category_section import category_section
 from ogm_tf.analysis.sections import Section
-from ogm_tf.analysis.summaries import MODULATION_SETTINGS, RunSummary
+from ogm_tf.analysis.summaries import (
+    MODULATION_SETTINGS,
+    SETTINGS_THAT_TRAIN_NOTHING,
+    RunSummary,
+)
 
-# What runs of one group may differ in: the seed, and what says nothing of the training.
-_OF_ONE_RUN = ("seed", "records_dir", "init_from", "record_samples", "record_clip_ids")
-# What matters to no run without modulation.
-_OF_MODULATION = (*MODULATION_SETTINGS, "modulation_variables", "modulation_rule")
+# What runs of one group may differ in.
+_OF_ONE_RUN = ("seed", *SETTINGS_THAT_TRAIN_NOTHING)
 _LAST = ("ogm", "ogm_ge")
 
 
@@ -38,15 +40,28 @@ def sections(
     """
     groups = pair_by_seed(runs)
     if not groups:
+        _tell_why(runs)
         return []
     paths = {run.name: folder.predictions(split) for folder, run in zip(folders, runs, strict=True)}
-    missing = [path for path in paths.values() if not path.exists()]
-    if missing:
-        logging.warning("No categories in the report: `evaluate` has not written %s.", missing[0])
-        return []
-    said = {name: predictions.read(path, class_names) for name, path in paths.items()}
+    said = {
+        name: predictions.read(path, class_names) for name, path in paths.items() if path.exists()
+    }
     comparisons, notes = [], []
     for title, pairs in groups.items():
+        silent = {run.name for pair in pairs.values() for run in pair if run.name not in said}
+        pairs = {
+            seed: pair
+            for seed, pair in pairs.items()
+            if silent.isdisjoint(run.name for run in pair)
+        }
+        if silent:
+            names = ", ".join(sorted(silent))
+            notes.append(
+                f"Left out of {title}, with their pairs, for `evaluate` has not asked them of the "
+                f"{split} split: {names}."
+            )
+            logging.warning("Not among the report's categories: no %s of %s.",
+                            folders[0].predictions(split).name, names)  # fmt: skip
         same = {
             seed: (said[before.name], said[after.name])
             for seed, (before, after) in pairs.items()
@@ -81,7 +96,7 @@ def pair_by_seed(
     plain: dict[str, dict[int, RunSummary]] = collections.defaultdict(dict)
     modulated: dict[tuple[str, str], dict[int, RunSummary]] = collections.defaultdict(dict)
     for run in runs:
-        others = _key(run.config, (*_OF_ONE_RUN, *_OF_MODULATION))
+        others = _key(run.config, (*_OF_ONE_RUN, *MODULATION_SETTINGS))
         seed = run.config.get("seed", 0)
         if run.is_modulated:
             modulated[others, _key(run.config, _OF_ONE_RUN)].setdefault(seed, run)
@@ -100,6 +115,19 @@ def pair_by_seed(
     return dict(zip(_titles([first(pairs) for pairs in found]), found, strict=True))
 
 
+def _tell_why(runs: Sequence[RunSummary]) -> None:
+    """Logs what keeps plain and modulated runs, where there are both, from making a pair."""
+    pairs = [(one, other) for one in runs for other in runs
+             if other.is_modulated and not one.is_modulated]  # fmt: skip
+    if pairs:
+        one, other = min(pairs, key=lambda pair: pair[0].num_differences(pair[1]))
+        logging.warning(
+            "No categories in the report: no two runs differ in their modulation alone. The "
+            "closest, %s and %s, differ in %s as well.",
+            one.name, other.name, ", ".join(one.differences(other)),
+        )  # fmt: skip
+
+
 def _titles(runs: Iterable[RunSummary]) -> list[str]:
     """Returns different titles of some modulations, each as short as it may be."""
     runs = list(runs)
@@ -116,7 +144,12 @@ def _titles(runs: Iterable[RunSummary]) -> list[str]:
 
 def _key(config: Mapping[str, Any], ignored: Sequence[str]) -> str:
     return json.dumps(
-        {name: value for name, value in config.items() if name not in ignored}, sort_keys=True
+        {
+            name: value
+            for name, value in config.items()
+            if name not in ignored and value is not None
+        },
+        sort_keys=True,
     )
 
 

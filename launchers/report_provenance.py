@@ -1,7 +1,9 @@
 """How the runs of a report, and the report itself, were made, as the last part of its page."""
 
 import itertools
+import json
 import shlex
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,22 +13,51 @@ from launchers.settings import LauncherSettings
 from ogm_tf.analysis.sections import Section
 
 
-def section(folders: Sequence[RunFolder], settings: LauncherSettings) -> Section:
+def section(
+    folders: Sequence[RunFolder],
+    settings: LauncherSettings,
+    found: Mapping[str, str] = types.MappingProxyType({}),
+    references: Sequence[RunFolder] = (),
+) -> Section:
     """Returns the part of the page.
 
     Args:
       folders: Of the runs.
       settings: Of `report`.
+      found: Names of files of what is found of a run's best model, in its folder, and how the page
+        calls it.
+      references: Runs of one modality alone that the page tells of.
     """
-    made = [_made(folder.path.name, folder.read_starts()) for folder in folders]
+    made = []
+    for folder in folders:
+        made.append(_made(folder.path.name, folder.read_starts()))
+        made += [
+            _made(f"{folder.path.name}, {title}", [start])
+            for file, title in found.items()
+            if (start := _read(folder, file))
+        ]
+    for own in references:
+        made.append(_made(f"{own.path.parent.name}/{own.path.name}", own.read_starts()))
     made.append(_made("This page", [provenance.describe("report", settings)]))
     note = (
         "Each command makes the same again, given the same data and code. Relative paths in it "
-        "start from the folder named below it."
+        "start from the folder named below it. Not listed are the making of the data that runs "
+        "learned from, evaluations after training, and other probes."
     )
     return Section(
         "How this was made", "made", "provenance.html", {"note": note, "made": made}, is_last=True
     )
+
+
+def _read(folder: RunFolder, file: str) -> dict[str, Any] | None:
+    """Returns how what was found of a run's best model was made, where it is known."""
+    try:
+        found = json.loads((folder.path / file).read_text())
+        is_current = found["best_epoch"] == folder.read_state().get("best_epoch")
+        return found.get("made") if is_current else None
+    # The part of the page that shows it says what is wrong with it.
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _made(name: str, starts: Sequence[Mapping[str, Any]]) -> tuple[str, list[str], list[str]]:

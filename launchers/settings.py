@@ -91,7 +91,7 @@ def define_flags(
         if kind is bool:
             flags.DEFINE_bool(field.name, default, help, flag_values)
         elif kind is tuple:
-            items = [str(item) for item in default or ()]
+            items = None if default is None else [str(item) for item in default]
             flags.DEFINE_list(field.name, items, help, flag_values)
         else:
             define = {int: flags.DEFINE_integer, float: flags.DEFINE_float}.get(
@@ -118,10 +118,10 @@ def from_flags(
     values = {}
     for field in dataclasses.fields(settings_class):
         value = flag_values[field.name].value
-        if _kind(field.type) is tuple:
-            item = typing.get_args(field.type)[0]
+        if _kind(field.type) is tuple and value is not None:
+            item = typing.get_args(_without_none(field.type))[0]
             try:
-                value = tuple(item(text) for text in value or ())
+                value = tuple(item(text) for text in value)
             except ValueError as error:
                 raise ValueError(
                     f"--{field.name} must be a list of numbers with commas. "
@@ -216,6 +216,12 @@ def _has_a_sentence(error: Exception) -> bool:
 
 def _kind(annotation: Any) -> type:
     """Returns bool, int, float, str or tuple of an annotation such as `int | None`."""
-    if typing.get_origin(annotation) is types.UnionType:
-        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    annotation = _without_none(annotation)
     return typing.get_origin(annotation) or annotation
+
+
+def _without_none(annotation: Any) -> Any:
+    """Returns `int` of `int | None`, and of `int`."""
+    if typing.get_origin(annotation) is types.UnionType:
+        return next(a for a in typing.get_args(annotation) if a is not type(None))
+    return annotation

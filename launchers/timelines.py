@@ -75,7 +75,11 @@ class Timelines:
 def predict(
     model: EventModel, features: FeatureSequences, split: str, batch_size: int
 ) -> Timelines:
-    """Returns what a network says of a split's videos, in their order."""
+    """Returns what a network says of a split's videos, in their order.
+
+    Raises:
+      ValueError: where an answer is not finite, as those of a network that has diverged.
+    """
     forward = tf.function(lambda inputs: model.segment_logits(inputs, unimodal=True))
     data = feature_sequences.eval_dataset(features, split, batch_size)
     found: dict[str, list[np.ndarray]] = {}
@@ -87,6 +91,14 @@ def predict(
             found.setdefault(name, []).append(probabilities[counted])
     rows = np.asarray(features.splits[split])
     probabilities = {name: np.concatenate(own) for name, own in found.items()}
+    for name, own in probabilities.items():
+        wrong = np.flatnonzero(~np.isfinite(own).all(axis=(1, 2)))
+        if wrong.size:
+            raise ValueError(
+                f"A network's answers must be finite. Received: {wrong.size} of {len(rows)} "
+                f"videos of the {split} split with others ({name or 'fused'}), such as "
+                f"video_id={features.video_ids[rows[wrong[0]]]!r}."
+            )
     return Timelines(rows, features.labels[rows], probabilities)
 
 

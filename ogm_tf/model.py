@@ -271,19 +271,20 @@ class OGMModel(keras.Model):
         before = with_values(running_averages(self.non_trainable_variables))
         with tf.GradientTape(persistent=True) as tape:
             logits, unimodal = self(inputs, training=True, unimodal=True)
-            before += with_values(self._metric_variables(logits, labels))
+            truth = self._truth(labels)
+            before += with_values(self._metric_variables(logits, truth))
             self._losses_were_read = False
             loss = self.compute_loss(inputs, labels, logits, sample_weight)
             self._validate_target_and_loss(labels, loss)
-            step = self._step(inputs, labels, sample_weight, logits, unimodal)
+            step = self._step(inputs, labels, truth, sample_weight, logits, unimodal)
             losses = self._all_losses(loss, step)
         is_finite = self._learn(tape, losses, step)
         del tape
 
-        self._trackers.update_accuracy(unimodal, labels)
-        self._trackers.update_score(unimodal, labels, sample_weight)
+        self._trackers.update_accuracy(unimodal, truth)
+        self._trackers.update_score(unimodal, truth, sample_weight)
         self._trackers.undo = (is_finite, before)
-        return self.compute_metrics(inputs, labels, logits, sample_weight)
+        return self.compute_metrics(inputs, truth, logits, sample_weight)
 
     def get_metrics_result(self):
         # After the last update of a metric in the step, and before the first reading.
@@ -293,10 +294,11 @@ class OGMModel(keras.Model):
         return super().get_metrics_result()
 
     def _moment(self) -> Moment:
-        count = self._accumulator.count
-        return Moment(self.epoch, self.optimizer.iterations, count, self.accumulate_steps)
+        optimizer = getattr(self, "optimizer", None)
+        updates = tf.zeros([], tf.int64) if optimizer is None else optimizer.iterations
+        return Moment(self.epoch, updates, self._accumulator.count, self.accumulate_steps)
 
-    def _step(self, inputs, labels, sample_weight, logits, unimodal) -> Step:
+    def _step(self, inputs, labels, truth, sample_weight, logits, unimodal) -> Step:
         """Returns what a method sees of a batch."""
 
         def loss(outputs):
@@ -305,7 +307,7 @@ class OGMModel(keras.Model):
         features = getattr(self._seen, "features", {})
         self._seen.features = {}
         return Step(
-            inputs, features, logits, unimodal, labels, sample_weight, loss, self._moment(), self
+            inputs, features, logits, unimodal, truth, sample_weight, loss, self._moment(), self
         )
 
     def _all_losses(self, loss: tf.Tensor, step: Step) -> Losses:
@@ -367,19 +369,25 @@ class OGMModel(keras.Model):
     def test_step(self, data):
         """One step of evaluation over the rows of non-zero sample weight."""
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        answer = self(inputs, training=False, unimodal=True)
+        return self._evaluate(answer, inputs, labels, sample_weight)
+
+    def _evaluate(self, answer: Logits, inputs, labels, sample_weight) -> dict[str, tf.Tensor]:
+        """Returns what evaluation reports, this batch counted; `answer` is of `forward`."""
+        logits, unimodal = answer
         # A step whose tracing failed may have left it.
         self._trackers.undo = None
-        logits, unimodal = self(inputs, training=False, unimodal=True)
         counted = None
         if sample_weight is not None:
             counted = counted_rows(sample_weight, logits)
             # Keras' losses and unweighted metrics average over what a mask leaves in.
             logits._keras_mask = counted
         loss = self.compute_loss(inputs, labels, logits, sample_weight)
-        self._trackers.update_accuracy(unimodal, labels, counted)
+        truth = self._truth(labels)
+        self._trackers.update_accuracy(unimodal, truth, counted)
         if self._observer is not None:
-            self._observer(logits, unimodal, labels)
-        results = self.compute_metrics(inputs, labels, logits, sample_weight)
+            self._observer(logits, unimodal, truth)
+        results = self.compute_metrics(inputs, truth, logits, sample_weight)
         if counted is not None:
             # Keras' own mean over batches weighs a batch by all its rows.
             loss *= self.distribute_strategy.num_replicas_in_sync

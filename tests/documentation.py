@@ -1,11 +1,12 @@
-"""The blocks of code of README and docs, and the commands in them."""
+"""The blocks of code of README, docs and docstrings, and the commands in them."""
 
+import ast
 import dataclasses
 import pathlib
 import re
 import shlex
 
-from tests.source_tree import ROOT
+from tests.source_tree import ROOT, python_files
 
 LONG = "<!-- long -->"
 _BLOCK = re.compile(
@@ -63,6 +64,24 @@ def blocks_of(page: pathlib.Path) -> list[Block]:
     ]
 
 
+def of_language(name: str, *, is_long: bool) -> list[Block]:
+    """Returns the blocks of a language, those that run or those that would run long."""
+    return [block for block in blocks() if (block.language, block.is_long) == (name, is_long)]
+
+
+def docstring_commands() -> list[Block]:
+    """Returns the commands in the docstrings of launchers, benchmarks and examples."""
+    found = []
+    for path in python_files():
+        if path.startswith(("launchers/", "benchmarks/", "examples/")):
+            docstring = ast.get_docstring(ast.parse((ROOT / path).read_text("utf-8"))) or ""
+            lines = [line.strip() for line in docstring.replace("\\\n", " ").splitlines()]
+            commands = [f"{line}\n" for line in lines if line.startswith("python ")]
+            if commands:
+                found.append(Block(path, 1, "bash", "".join(commands), is_long=True))
+    return found
+
+
 def programs(block: Block) -> list[tuple[str, str, list[str]]]:
     """Returns the launchers and benchmarks that a block of shell runs.
 
@@ -71,8 +90,8 @@ def programs(block: Block) -> list[tuple[str, str, list[str]]]:
       ampersand is left out, and variables of the shell are as long as a number.
     """
     found = []
-    text = block.text.replace("\\\n", " ")
-    for match in re.finditer(r"python -m (launchers|benchmarks)\.(\w+)([^\n;|&#]*)", text):
+    program = re.compile(r"python -m (launchers|benchmarks)\.(\w+)([^\n;|&#]*)")
+    for match in program.finditer(_joined(block)):
         words = _VARIABLE.sub("7", match[3])
         if words.count("'") % 2:
             # The last of a shell's own argument.
@@ -80,3 +99,18 @@ def programs(block: Block) -> list[tuple[str, str, list[str]]]:
         arguments = shlex.split(words)
         found.append((match[1], match[2], arguments))
     return found
+
+
+def scripts(block: Block) -> list[tuple[str, list[str]]]:
+    """Returns the Python files that a block of shell runs: of each its path and its arguments."""
+    found = re.findall(r"python (\S+\.py)([^\n;|&#]*)", _joined(block))
+    return [(path, shlex.split(arguments)) for path, arguments in found]
+
+
+def python_calls(block: Block) -> list[str]:
+    """Returns the word that follows each `python` of a block of shell; two words where it is -m."""
+    return re.findall(r"\bpython ((?:-m )?[^\s.]+)", _joined(block))
+
+
+def _joined(block: Block) -> str:
+    return block.text.replace("\\\n", " ")

@@ -1,6 +1,5 @@
 """README and docs: what they tell to run runs, or, where it runs long, has flags that exist."""
 
-import ast
 import importlib
 import os
 import re
@@ -8,32 +7,34 @@ import re
 import pytest
 from absl import flags
 
+from examples.serving import client
 from launchers import catalogue
 from launchers.settings import define_flags, from_flags
-from tests import documentation
-from tests.source_tree import ROOT
+from tests import documentation, documented_python
+from tests.source_tree import MODULES, ROOT, imported_modules
 
 BLOCKS = documentation.blocks()
+# A block in YAML has a command, too.
+WITH_COMMANDS = [*BLOCKS, *documentation.docstring_commands()]
 PROGRAMS = [
     pytest.param(*program, id=f"{block} {program[1]}")
-    for block in BLOCKS
+    for block in WITH_COMMANDS
     for program in documentation.programs(block)
 ]
-# Of packages whose names a block may use: others are not ours to check.
-_OURS = ("ogm_tf", "input_pipelines", "launchers")
-
-
-def of_language(name, *, is_long):
-    return [
-        pytest.param(block, id=str(block))
-        for block in BLOCKS
-        if (block.language, block.is_long) == (name, is_long)
-    ]
+SCRIPTS = [
+    pytest.param(*script, id=f"{block} {script[0]}")
+    for block in WITH_COMMANDS
+    for script in documentation.scripts(block)
+]
+# What a launcher needs where a command leaves it out by "...".
+ELSEWHERE = {"prepare": ["--output_dir=records/mine", "--manifest=data/manifest.csv"]}
 
 
 def test_there_are_blocks_of_every_kind():
-    assert len(PROGRAMS) > 40
-    assert of_language("python", is_long=False) and of_language("python", is_long=True)
+    assert len(PROGRAMS) > 70 and len(SCRIPTS) > 3
+    assert any(block.page == "launchers/train.py" for block in WITH_COMMANDS)
+    assert documentation.of_language("python", is_long=False)
+    assert documentation.of_language("python", is_long=True)
 
 
 def test_shell_is_marked_as_long():
@@ -51,9 +52,12 @@ def test_programs_take_the_flags(package, name, arguments, monkeypatch):
         rest = catalogue.rest(name, package)
         assert rest, "what follows -- belongs to no flag"
         more = {rest: tuple(after)}
-    arguments = [argument for argument in arguments if argument != "..."]
     values = flags.FlagValues()
     settings_class = catalogue.settings_class(name, package)
+    if "..." in arguments:
+        # The flags that another command of the page shows.
+        arguments = [argument for argument in arguments if argument != "..."]
+        arguments += ELSEWHERE[name]
     define_flags(settings_class, values)
     if "--help" in arguments:
         arguments = [argument for argument in arguments if argument != "--help"]
@@ -63,20 +67,77 @@ def test_programs_take_the_flags(package, name, arguments, monkeypatch):
     from_flags(settings_class, values, **more)
 
 
-@pytest.mark.parametrize("block", of_language("python", is_long=False))
-def test_python_runs(block, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
+@pytest.mark.parametrize(("path", "arguments"), SCRIPTS)
+def test_scripts_take_the_arguments(path, arguments):
+    parsers = {"examples/serving/client.py": client.parser()}
+    assert (ROOT / path).is_file()
+    if path in parsers:
+        parsers[path].parse_args(arguments)
+    else:
+        assert arguments == [], "the script has no parser"
 
 
-@pytest.mark.parametrize("block", of_language("python", is_long=True))
+def test_nothing_else_is_run_by_python():
+    """Such as a benchmark by its path, which finds none of our packages."""
+    known = re.compile(r"-m (launchers|benchmarks)$|-c$|examples/")
+    others = [
+        f"{block}: python {call}"
+        for block in WITH_COMMANDS
+        if block.language in ("bash", "yaml")
+        for call in documentation.python_calls(block)
+        if not known.match(call)
+    ]
+    assert others == []
+
+
+@pytest.mark.parametrize("block", documentation.of_language("python", is_long=True), ids=str)
 def test_long_python_names_what_there_is(block):
-    for node in ast.walk(ast.parse(block.text)):
-        if isinstance(node, ast.Attribute) and (name := ast.unparse(node)).startswith(_OURS):
-            package, *attributes = name.split(".")
-            value = importlib.import_module(package)
-            for attribute in attributes:
-                value = getattr(value, attribute)
+    documented_python.check(block.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("from ogm_tf.analysis import imbalances", "no module ogm_tf.analysis.imbalances"),
+        ("import ogm_tf.analyses", "no module ogm_tf.analyses"),
+        ("ogm_tf.fusion.Concatenate(6)", "no module ogm_tf.fusion.Concatenate"),
+        ("from ogm_tf import OGM as Policy\nPolicy.of(1)", "has no of"),
+        ("ogm_tf.OGMGE(0.8, endepoch=9)", "unexpected keyword argument 'endepoch'"),
+        ("ogm_tf.fusion.Concat()", "missing a required argument: 'num_classes'"),
+        ("ogm_tf.modulation.coefficients(ratios, 0.5, rule, 3)", "too many positional"),
+        ("m = ogm_tf.OGMModel(a, b)\nm.unimodal_logits(x, train=True)", "argument 'train'"),
+    ],
+)
+def test_what_there_is_not_is_found(text, reason):
+    with pytest.raises(documented_python.Unknown, match=reason):
+        documented_python.check(text)
+
+
+def test_the_api_explains_the_modules_that_pages_name():
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text("utf-8"), re.MULTILINE)
+    for name in listed:
+        module, _, attribute = name.rpartition(".")
+        assert name in MODULES or hasattr(importlib.import_module(module), attribute), name
+    named = set()
+    for page in documentation.pages():
+        text = page.read_text("utf-8")
+        named.update(re.findall(r"\bogm_tf(?:\.\w+)+", text.replace("ogm_tf/", "ogm_tf.")))
+        for block in documentation.blocks_of(page):
+            if block.language == "python":
+                named.update(imported_modules(block.text, "block.py"))
+    modules = {longest_module(name) for name in named if name.startswith("ogm_tf.")}
+    assert {"ogm_tf.analysis.imbalance", "ogm_tf.confidence"} < modules
+    explained = {longest_module(name) for name in listed}
+    # Of a package, what it gives from its parts.
+    explained |= {name.rpartition(".")[0] for name in explained}
+    assert sorted(modules - explained) == []
+
+
+def longest_module(name):
+    """The module of ours that a dotted name begins with."""
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def test_targets_of_make_exist():

@@ -5,6 +5,7 @@ python examples/serving/client.py --model=mine clip.wav frame_0.jpg frame_1.jpg
 
 import argparse
 import base64
+import http.client
 import json
 import pathlib
 import urllib.error
@@ -14,7 +15,7 @@ from typing import Any
 
 
 class ServingError(Exception):
-    """The server's answer to a request that it could not answer."""
+    """The server refused a request, or answered something that is no answer to it."""
 
 
 class Client:
@@ -46,7 +47,8 @@ class Client:
             of as many frames in each clip of the request.
 
         Raises:
-          ServingError: where the server refuses, with its reason.
+          ServingError: where the server refuses, with its reason, or does not answer as one.
+          OSError: where it cannot be reached.
         """
         rows = [{"audio_wav": sound, "frames_jpeg": frames} for sound, frames in clips]
         return self.ask("encoded", rows)
@@ -59,7 +61,8 @@ class Client:
           rows: Of its inputs without the axis of the batch: bytes, numbers, lists or NumPy arrays.
 
         Raises:
-          ServingError: where the server refuses, with its reason.
+          ServingError: where the server refuses, with its reason, or does not answer as one.
+          OSError: where it cannot be reached.
         """
         content = {"signature_name": signature, "instances": [_to_json(row) for row in rows]}
         request = urllib.request.Request(
@@ -69,9 +72,16 @@ class Client:
         )
         try:
             with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
-                return json.load(response)["predictions"]
+                content = response.read()
         except urllib.error.HTTPError as error:
             raise ServingError(_reason(error)) from error
+        except http.client.HTTPException as error:
+            # Such as the port of gRPC.
+            raise ServingError(f"This is no HTTP server: {error!r}") from error
+        try:
+            return json.loads(content)["predictions"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServingError(f"This is no answer of predictions: {content[:200]!r}") from error
 
 
 def _to_json(value: Any) -> Any:
@@ -92,20 +102,30 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return f"{error}: {text}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints what the network, its sound and its pictures say of one clip."""
+def parser() -> argparse.ArgumentParser:
+    """Returns what reads the program's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", default="http://localhost:8501", help="Of the server.")
     parser.add_argument("--model", default="mine", help="Name of the model.")
     parser.add_argument("--version", type=int, help="Of the model; by default the highest.")
     parser.add_argument("wav", type=pathlib.Path, help="16-bit, at the model's sample rate.")
     parser.add_argument("jpeg", type=pathlib.Path, nargs="+", help="Frames, evenly spread.")
-    given = parser.parse_args(arguments)
-    clip = (given.wav.read_bytes(), [path.read_bytes() for path in given.jpeg])
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints what the network, its sound and its pictures say of one clip."""
+    program = parser()
+    given = program.parse_args(arguments)
+    try:
+        clip = (given.wav.read_bytes(), [path.read_bytes() for path in given.jpeg])
+    except OSError as error:
+        program.exit(1, f"{error}\n")
     try:
         answer = Client(given.model, given.url, given.version).classify([clip])[0]
-    except (ServingError, OSError) as error:
-        parser.exit(1, f"{given.url}: {error}\n")
+    # A ValueError is a URL that is none.
+    except (ServingError, OSError, ValueError) as error:
+        program.exit(1, f"{given.url}: {error}\n")
     print(answer.pop("label"))
     for name, values in sorted(answer.items()):
         print(f"{name}:", *(f"{value:.4f}" for value in values))

@@ -16,7 +16,8 @@ Lists: `Category&VideoID&Quality&StartTime&EndTime`; Annotations.txt holds
 all clips, with a header or without, the others those of one split. Splits:
 train (3,339 clips), validation (402, valSet.txt) and test (402). A clip is
 the whole video. Its event, for localisation, lasts from StartTime to just
-before EndTime, in seconds, as Annotations.txt has them.
+before EndTime, in seconds, as Annotations.txt has them; where both are the
+same, as in one line of the published list, the clip has none.
 
 Video ids repeat, mostly with other categories. Each line of the lists is a
 clip of its own: the first of an id is called by the id, the next id-2,
@@ -90,15 +91,16 @@ def list_clips(data_dir: files.Path, fold: int | None = None) -> Listing:
     return builder.build(class_names)
 
 
-def _event_s(clip_id: str, fields: tuple[str, ...]) -> tuple[float, float]:
-    """Returns when the event of a line of Annotations.txt begins and ends."""
+def _event_s(clip_id: str, fields: tuple[str, ...]) -> tuple[float, float] | tuple[None, None]:
+    """Returns when the event of a line of Annotations.txt begins and ends; two None for none."""
     times = fields[3:]
-    if not all(time.isdecimal() for time in times) or not int(times[0]) < int(times[1]):
+    if not all(time.isdecimal() for time in times) or int(times[0]) > int(times[1]):
         raise ValueError(
-            "An event must be from StartTime to a later EndTime, in whole seconds. "
-            f"Received: {'&'.join(fields)!r} in {ANNOTATIONS}, clip_id={clip_id!r}."
+            "An event must be from StartTime to an EndTime that is not before it, in whole "
+            f"seconds. Received: {'&'.join(fields)!r} in {ANNOTATIONS}, clip_id={clip_id!r}."
         )
-    return float(times[0]), float(times[1])
+    start_s, end_s = map(float, times)
+    return (start_s, end_s) if start_s < end_s else (None, None)
 
 
 def _read(root: str, name: str) -> list[tuple[str, tuple[str, ...]]]:

@@ -47,7 +47,7 @@ class WeakerGain:
       stronger: Mean gain of the stronger one's.
       low: Lower end of the 95 % interval of `weaker - stronger`; NaN where there is none.
       high: Its upper end.
-      num_categories: That have a weaker and a stronger modality.
+      num_categories: That have a weaker and a stronger modality, of each pair of runs.
       is_over_seeds: Whether the interval is one over seeds; else over the categories of one seed.
     """
 
@@ -55,7 +55,7 @@ class WeakerGain:
     stronger: float
     low: float
     high: float
-    num_categories: int
+    num_categories: tuple[int, ...]
     is_over_seeds: bool
 
     @property
@@ -162,6 +162,13 @@ class Comparison:
         Which one is weaker is told, for every pair, by the other pairs' runs without modulation:
         told by its own, chance that made a branch weak there would count as its gain here. With one
         pair there are no others.
+
+        The pairs tell each other, so that what they say is correlated: by (2 S - 3)^-1/2 / pi where
+        the modalities are equally good and chance varies all runs alike, and by less elsewhere. The
+        interval over S pairs is as wide as that asks for.
+
+        Returns:
+          The gains; NaN where some pair has no category with a weaker modality.
         """
         num_pairs = len(self.seeds)
         pairs, categories = [], []
@@ -180,13 +187,15 @@ class Comparison:
             )
             categories.append(len(rows))
             pairs.append(both)
-        if not all(categories):
-            return WeakerGain(math.nan, math.nan, math.nan, math.nan, 0, num_pairs > 1)
+        counts, is_over_seeds = tuple(categories), num_pairs > 1
+        if not all(counts):
+            return WeakerGain(math.nan, math.nan, math.nan, math.nan, counts, is_over_seeds)
         means = np.stack([both.mean(axis=0) for both in pairs])
-        spread = means if num_pairs > 1 else pairs[0]
-        low, high = intervals.student(spread[:, 0] - spread[:, 1])
+        spread = means if is_over_seeds else pairs[0]
+        correlation = 1 / (math.pi * math.sqrt(2 * num_pairs - 3)) if is_over_seeds else 0.0
+        low, high = intervals.student(spread[:, 0] - spread[:, 1], correlation)
         weaker, stronger = means.mean(axis=0)
-        return WeakerGain(float(weaker), float(stronger), low, high, min(categories), num_pairs > 1)
+        return WeakerGain(float(weaker), float(stronger), low, high, counts, is_over_seeds)
 
 
 def to_csv(comparisons: Iterable[Comparison]) -> str:

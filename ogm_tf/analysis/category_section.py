@@ -141,8 +141,14 @@ def _figure(comparison: Comparison, part: int, rows: np.ndarray) -> dict[str, An
 
 def _weaker_sentence(comparison: Comparison) -> str:
     found = comparison.weaker_gain()
-    if not found.num_categories:
+    if not any(found.num_categories):
         return f"{comparison.title}: in no category is one modality weaker than another."
+    pairs = zip(comparison.seeds, found.num_categories, strict=True)
+    if unknown := [str(seed) for seed, count in pairs if not count]:
+        return (
+            f"{comparison.title}: whether the weaker modality gains more is not known, for by the "
+            f"other seeds’ runs no category has a weaker one. Seeds: {', '.join(unknown)}."
+        )
     number = f"{found.difference:+.3f}"
     if not math.isnan(found.low):
         number += f" [{found.low:+.3f}, {found.high:+.3f}]"
@@ -152,13 +158,13 @@ def _weaker_sentence(comparison: Comparison) -> str:
         f"With {comparison.title}, the {who} modality of a category gains more: the weaker one’s "
         f"accuracy changes by {_signed(found.weaker)}, the stronger one’s by "
         f"{_signed(found.stronger)}; the difference is {number}, in the mean over "
-        f"{found.num_categories} categories"
+        f"{_range(np.array(found.num_categories))} categories"
     )
     if found.is_over_seeds:
         return (
             f"{text} and {len(comparison.seeds)} seeds, with Student’s 95 % interval over the "
             "seeds. Which modality is weaker is told, for each seed, by the other seeds’ runs "
-            "without modulation."
+            "without modulation; the interval is the wider for it."
         )
     return (
         f"{text}, with Student’s 95 % interval over the categories of one seed. It says nothing "
@@ -196,4 +202,6 @@ def _signed(value: float) -> str:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+    # Names that begin alike, as those of many sounds do, differ at their end.
+    half = _MAX_NAME // 2
+    return name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[1 - half :]}"

@@ -10,12 +10,19 @@ _PROBABILITY = 0.95
 _NORMAL_QUANTILE = 1.959964
 
 
-def student(values: Sequence[float]) -> tuple[float, float]:
-    """Returns Student's 95 % interval of the mean of some values; NaN of fewer than 2."""
+def student(values: Sequence[float], correlation: float = 0.0) -> tuple[float, float]:
+    """Returns Student's 95 % interval of the mean of some values; NaN of fewer than 2.
+
+    Args:
+      values: Equally distributed.
+      correlation: Of any two of them, r in [0, 1). Of n values the variance of the mean is then
+        `(1 + (n - 1) r) / (1 - r)` times what their spread says.
+    """
     values = np.asarray(values, float)
     if values.size < 2:
         return math.nan, math.nan
     half = student_quantile(values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
+    half *= math.sqrt((1 + (values.size - 1) * correlation) / (1 - correlation))
     return float(values.mean() - half), float(values.mean() + half)
 
 

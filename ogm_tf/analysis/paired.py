@@ -1,13 +1,10 @@
 """What several seeds say: their spread, and paired differences with their intervals."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-MAX_SEEDS = 10
-# Student's 97.5 % quantiles for 1 to 9 degrees of freedom.
-_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+from ogm_tf.analysis import intervals
 
 
 def deviation(values: Sequence[float]) -> float | None:
@@ -16,12 +13,8 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Returns Student's 95 % interval of the mean of 2 to `MAX_SEEDS` values; of one: None."""
-    if len(values) < 2:
-        return None
-    mean = float(np.mean(values))
-    half = _QUANTILES[len(values) - 2] * deviation(values) / math.sqrt(len(values))
-    return mean - half, mean + half
+    """Returns Student's 95 % interval of the mean of 2 or more values; of one: None."""
+    return intervals.student(values) if len(values) > 1 else None
 
 
 def spread(values: Sequence[float]) -> str:
@@ -31,6 +24,6 @@ def spread(values: Sequence[float]) -> str:
 
 
 def difference(values: Sequence[float]) -> str:
-    """Returns the mean of 1 to `MAX_SEEDS` paired differences, of 2 and more with `interval`."""
+    """Returns the mean of paired differences, of 2 and more with `interval`."""
     mean, ends = f"{np.mean(values):+.3f}", interval(values)
     return mean if ends is None else f"{mean} [{ends[0]:+.3f}, {ends[1]:+.3f}]"

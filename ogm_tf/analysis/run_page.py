@@ -19,6 +19,8 @@ from ogm_tf.analysis.tables import Table
 
 # A page under 5 MB can be sent by mail and opened on a phone.
 _MAX_CURVES_BYTES = 3_200_000
+# With the parts of what was found of the runs; what they leave is for the example clips.
+_MAX_FIGURES_BYTES = 4_100_000
 _MAX_PICTURES_BYTES = 4_600_000
 
 
@@ -55,12 +57,14 @@ def write_page(
     """
     shared_figures = _shared_figures(runs)
     num_bytes = sum(len(image) for _, images, _ in shared_figures for image in images)
-    num_bytes += num_bytes_of([section.values for section in sections])
+    sections_bytes = num_bytes_of([section.values for section in sections])
+    max_bytes = min(_MAX_CURVES_BYTES + sections_bytes, _MAX_FIGURES_BYTES)
+    num_bytes += sections_bytes
     run_figures = []
     for run in runs:
         drawn = _run_figures(run, runs, modalities, len(class_names), terms)
         num_bytes += sum(len(image) for _, images, _ in drawn for image in images)
-        if num_bytes > _MAX_CURVES_BYTES:
+        if num_bytes > max_bytes:
             logging.warning("The report has curves of %s of its runs.", len(run_figures))
             break
         run_figures.append((run, drawn))

@@ -7,11 +7,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ogm_tf.analysis import paired
-from ogm_tf.analysis.summaries import MODULATION_SETTINGS, RunSummary
+from ogm_tf.analysis.summaries import (
+    MODULATION_SETTINGS,
+    SETTINGS_THAT_TRAIN_NOTHING,
+    RunSummary,
+)
 
 # Of settings, what may differ between runs of one method.
-_OWN_OF_A_RUN = ("seed", "output_dir")
+_OWN_OF_A_RUN = ("seed", *SETTINGS_THAT_TRAIN_NOTHING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +102,8 @@ def paired_with_plain(
       groups: Among which the unmodulated one is looked for.
 
     Returns:
-      The unmodulated group and `group`, both of the same 2 to `paired.MAX_SEEDS` seeds, the lowest
-      they have in common; None where the closest has less than two in common with it.
+      The unmodulated group and `group`, both of the seeds they have in common; None where the
+      closest has less than two in common with it.
     """
     plain = [other for other in groups if not other.is_modulated]
     if not plain or not group.is_modulated:
@@ -111,7 +114,7 @@ def paired_with_plain(
         return min(one.num_differences(run) for one in other.runs for run in group.runs)
 
     other = min(plain, key=distance)
-    common = sorted(set(other.seeds) & set(group.seeds) - {None})[: paired.MAX_SEEDS]
+    common = sorted(set(other.seeds) & set(group.seeds) - {None})
     if len(common) < 2:
         return None
     return other.of_seeds(common), group.of_seeds(common)

@@ -14,6 +14,12 @@ _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
 MODULATION_SETTINGS = (
     "modulation", "alpha", *_WINDOW_SETTINGS, "modulation_rule", "modulation_variables",
 )  # fmt: skip
+# What changes no weight: what is written, and what is looked at on the way. Runs that differ in it
+# alone are the same method. The folder of the records is none of it, for other clips may be in it.
+SETTINGS_THAT_TRAIN_NOTHING = (
+    "output_dir", "checkpoint_every_steps", "max_skipped_steps", "record_samples",
+    "record_clip_ids", "probe_every_epochs", "probe_clips",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +73,14 @@ class RunSummary:
         return (start, end) if start <= end else None
 
     def num_differences(self, other: "RunSummary") -> int:
-        """Returns in how many settings it differs from another run, modulation aside."""
-        names = (self.config.keys() | other.config.keys()) - set(MODULATION_SETTINGS)
-        return sum(self.config.get(name) != other.config.get(name) for name in names)
+        """Returns in how many settings that train it differs from another run, modulation aside."""
+        return len(self.differences(other))
+
+    def differences(self, other: "RunSummary") -> list[str]:
+        """Returns the settings in which it differs, of those that train, modulation aside."""
+        ignored = {*MODULATION_SETTINGS, *SETTINGS_THAT_TRAIN_NOTHING}
+        names = (self.config.keys() | other.config.keys()) - ignored
+        return sorted(n for n in names if self.config.get(n) != other.config.get(n))
 
     def metric(self, split: str, name: str) -> float:
         """Returns one metric of a split, NaN where it is not known."""

@@ -7,10 +7,11 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.localization.attention import AudioGuidedAttention
+from ogm_tf.localization.losses import event_targets
 from ogm_tf.localization.parts import bidirectional_lstm
 from ogm_tf.localization.trackers import EventTrackers
 from ogm_tf.metrics import counted_rows
-from ogm_tf.model import OGMModel
+from ogm_tf.model import Logits, OGMModel
 from ogm_tf.model_checks import by_modality
 from ogm_tf.modulation.interface import Modulation
 from ogm_tf.representation.network import require_sizes
@@ -44,6 +45,8 @@ class EventModel(OGMModel):
     `segment_logits` gives those of the segments either way. `evaluate`, and the validation of
     `fit`, then also take labels `{"video": targets [B, C], "segments": class indices [B, T]}`: the
     loss is of the videos, accuracies are of the segments, and `video_accuracy` is of the videos.
+    A video is right, and modalities are compared, by its event: the class of the largest target
+    beside background's, or background where there is no other.
 
     Branches: a modality owns its LSTM and what leads there. The attention's two maps of the sound,
     `affine_audio` and `affine_g`, belong to `owner`: "stream", the picture's branch, whose feature
@@ -192,7 +195,10 @@ class EventModel(OGMModel):
         }
 
     def forward(self, inputs: Any, training: bool = False):
-        found = self._segments(inputs, training)
+        return self._answer(self._segments(inputs, training))
+
+    def _answer(self, found: Segments) -> Logits:
+        """Returns the logits that the loss takes, and each modality's."""
         logits, parts = found.logits, found.parts
         if self.weakly_supervised:
             logits, parts = self._pool(found)
@@ -243,14 +249,17 @@ class EventModel(OGMModel):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not (self.weakly_supervised and isinstance(labels, Mapping)):
             return super().test_step(data)
-        results = super().test_step((inputs, labels["video"], sample_weight))
+        found = self._segments(inputs, training=False)
+        results = self._evaluate(self._answer(found), inputs, labels["video"], sample_weight)
         results = {
             f"video_{name}" if name.endswith("accuracy") else name: value
             for name, value in results.items()
         }
-        logits, parts = self.segment_logits(inputs, unimodal=True)
-        counted = None if sample_weight is None else counted_rows(sample_weight, logits)
-        return results | self._trackers.update_segments(logits, parts, labels["segments"], counted)
+        parts = dict(zip(MODALITIES, found.parts, strict=True))
+        counted = None if sample_weight is None else counted_rows(sample_weight, found.logits)
+        return results | self._trackers.update_segments(
+            found.logits, parts, labels["segments"], counted
+        )
 
     def reset_metrics(self):
         super().reset_metrics()
@@ -263,6 +272,11 @@ class EventModel(OGMModel):
 
     def _make_trackers(self):
         return EventTrackers(MODALITIES, self.accumulate_steps > 1, self._has_pair_loss())
+
+    def _truth(self, labels):
+        rows = tf.convert_to_tensor(labels)
+        are_targets = rows.shape.rank == 2 and rows.shape[-1] == self.num_classes
+        return event_targets(rows) if self.weakly_supervised and are_targets else labels
 
     def _learn(self, tape, losses, step):
         # The loss is made already: here the weights are the scores' alone.

@@ -134,12 +134,24 @@ def weak_targets(labels: tf.Tensor, num_classes: int, target: str = "proportions
     if num_classes < 2:
         raise ValueError(f"`num_classes` must be >= 2. Received: num_classes={num_classes}.")
     shares = tf.reduce_mean(tf.one_hot(labels, num_classes), axis=-2)
-    if target == "proportions":
-        return shares
-    events = shares[..., :-1]
+    return shares if target == "proportions" else event_targets(shares)
+
+
+def event_targets(shares: tf.Tensor) -> tf.Tensor:
+    """Returns each video's event, or background in a video without one, as one-hot rows.
+
+    Args:
+      shares: What each class has of a video, `[..., C]` >= 0, background as the last class.
+
+    Returns:
+      float32 `[..., C]`: 1 at the class of the largest share beside background's, of equal ones the
+      first; at background where all others are 0.
+    """
+    shares = tf.convert_to_tensor(shares)
+    num_classes, events = shares.shape[-1], shares[..., :-1]
     has_event = tf.reduce_any(events > 0, axis=-1)
-    longest = tf.argmax(events, axis=-1, output_type=tf.int32)
-    return tf.one_hot(tf.where(has_event, longest, num_classes - 1), num_classes)
+    largest = tf.argmax(events, axis=-1, output_type=tf.int32)
+    return tf.one_hot(tf.where(has_event, largest, num_classes - 1), num_classes)
 
 
 def pair_similarity_targets(labels: tf.Tensor, background: int) -> tf.Tensor:

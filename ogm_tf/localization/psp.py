@@ -15,8 +15,8 @@ PRESETS = {
     "full": {**agva.PRESETS["full"], "audio_units": (256, 128), "visual_units": (256, 128)},
     "small": {**agva.PRESETS["small"], "audio_units": (64, 32), "visual_units": (64, 32)},
 }
-# Of ten segments an even share is 0.1: nearly even connections just survive.
-THRESHOLDS = {"fully": 0.099, "weakly": 0.095}
+# As parts of an even share of the segments, 1 / T: nearly even connections just survive.
+THRESHOLDS = {"fully": 0.99, "weakly": 0.95}
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -50,7 +50,8 @@ class PSP(EventModel):
       audio_units: Widths of the two maps of sounds, >= 1; of no use weakly supervised.
       visual_units: Widths of the two maps of pictures, >= 1; weakly supervised, the last is the
         width of the only one.
-      threshold: Of the propagation, >= 0; None: 0.099, or 0.095 weakly supervised.
+      threshold: Of the propagation, >= 0; None: 0.99 / T, or 0.95 / T weakly supervised, which is
+        as published for T = 10.
       dropout_rate: Of the propagation, in [0, 1). Default 0.1.
       pair_weight: Of the pair-similarity loss, >= 0; of no use weakly supervised. Default 100.
       score_mode: "masked" (the default), "zero" or "zero_pre".
@@ -97,7 +98,8 @@ class PSP(EventModel):
             raise ValueError(f"`pair_weight` must be >= 0. Received: {pair_weight=}.")
         self.pair_weight = float(pair_weight)
         if threshold is None:
-            threshold = THRESHOLDS["weakly" if self.weakly_supervised else "fully"]
+            share = THRESHOLDS["weakly" if self.weakly_supervised else "fully"]
+            threshold = share / self.audio_shape[0]
         self.threshold = threshold
         self.dropout_rate = dropout_rate
         self._build_maps()

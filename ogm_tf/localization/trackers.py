@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from ogm_tf.localization.metrics import SegmentAccuracy
 from ogm_tf.metrics import ModalityTrackers
-from ogm_tf.modulation.scores import correct_predictions
 
 
 class EventTrackers(ModalityTrackers):
@@ -22,7 +22,7 @@ class EventTrackers(ModalityTrackers):
         super().__init__(names, accumulates)
         self.pair_loss = keras.metrics.Mean(name="pair_loss") if has_pairs else None
         self.segments = {
-            prefix: keras.metrics.Mean(name=f"{prefix}segment_accuracy")
+            prefix: SegmentAccuracy(name=f"{prefix}segment_accuracy")
             for prefix in ("", *(f"{name}_" for name in names))
         }
 
@@ -50,7 +50,7 @@ class EventTrackers(ModalityTrackers):
         """
         found = {"": logits, **{f"{name}_": part for name, part in parts.items()}}
         for prefix, own in found.items():
-            self.segments[prefix].update_state(correct_predictions(own, labels), counted)
+            self.segments[prefix].update_state(labels, own, counted)
         return {f"{prefix}accuracy": mean.result() for prefix, mean in self.segments.items()}
 
     def reset_segments(self) -> None:

@@ -28,13 +28,28 @@ def discrepancy_ratios(scores: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         raise ValueError(
             f"A discrepancy needs at least two modalities. Received: {sorted(scores)}."
         )
+    return _mean_ratios(scores, _ratio)
+
+
+def behind_ratios(scores: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns how far each modality is behind the others: the mean over them of s_v / s_u.
+
+    Args:
+      scores: As of `discrepancy_ratios`.
+    """
+    return _mean_ratios(scores, lambda score, other: _ratio(other, score))
+
+
+def _mean_ratios(
+    scores: Mapping[str, tf.Tensor], ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> dict[str, tf.Tensor]:
     scores = {name: tf.cast(score, tf.float32) for name, score in scores.items()}
     num_others = float(len(scores) - 1)
     ratios = {}
     for name, score in scores.items():
         others = [other for other_name, other in scores.items() if other_name != name]
         # Dividing each term keeps a sum of maxima from overflowing.
-        ratios[name] = tf.add_n([_ratio(score, other) / num_others for other in others])
+        ratios[name] = tf.add_n([ratio(score, other) / num_others for other in others])
     return ratios
 
 

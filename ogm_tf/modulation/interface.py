@@ -37,10 +37,10 @@ class Step(NamedTuple):
         whose own `forward` does not go from encoders to a fusion.
       logits: Fused, `[..., C]`, of features as methods changed them.
       unimodal: Each modality's logits, `[..., C]`, of unchanged features.
-      labels: As given to `fit`.
+      labels: That modalities are judged by: those given to `fit`, or classes made of them.
       sample_weight: As given to `fit`, or None.
-      loss: Of labels and logits: this replica's share of the loss that the model was compiled with,
-        `[]`, without regularisation.
+      loss: Of logits: this replica's share of the loss that the model was compiled with, `[]`,
+        without regularisation.
       moment: When it is seen.
       network: `network(inputs)` are the fused logits without training.
     """

@@ -23,10 +23,7 @@ def true_class_scores(
     Raises:
       ValueError: where the shapes of logits and labels do not fit, or C < 2.
     """
-    probabilities = true_class_probabilities(logits, labels)
-    if sample_weight is not None:
-        probabilities *= _weights(sample_weight, probabilities)
-    return tf.reduce_sum(probabilities)
+    return tf.reduce_sum(weighted(true_class_probabilities(logits, labels), sample_weight))
 
 
 def true_class_probabilities(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -44,8 +41,14 @@ def true_class_probabilities(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
       ValueError: where the shapes of logits and labels do not fit, or C < 2.
     """
     logits = tf.stop_gradient(tf.cast(logits, tf.float32))
-    targets = _one_hot(logits, labels)
+    targets = one_hot(logits, labels)
     return tf.reduce_sum(tf.nn.softmax(logits) * targets, axis=-1)
+
+
+def true_class_log_probabilities(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns log softmax(logits)[label] for every sample; see `true_class_probabilities`."""
+    logits = tf.stop_gradient(tf.cast(logits, tf.float32))
+    return tf.reduce_sum(tf.nn.log_softmax(logits) * one_hot(logits, labels), axis=-1)
 
 
 def correct_predictions(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -62,12 +65,20 @@ def correct_predictions(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
       ValueError: where the shapes of logits and labels do not fit, or C < 2.
     """
     logits = tf.convert_to_tensor(logits)
-    targets = _one_hot(logits, labels)
+    targets = one_hot(logits, labels)
     return tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(targets, axis=-1), tf.float32)
 
 
-def _one_hot(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns labels of any accepted form as float32 rows `[..., C]`."""
+def one_hot(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns labels of any accepted form as float32 rows `[..., C]`.
+
+    Args:
+      logits: [..., C] float tensor, C >= 2.
+      labels: Class indices `[...]` or `[..., 1]`, or one-hot rows `[..., C]`.
+
+    Raises:
+      ValueError: where the shapes of logits and labels do not fit, or C < 2.
+    """
     labels = tf.convert_to_tensor(labels)
     num_classes = logits.shape[-1]
     if num_classes is None or num_classes < 2:
@@ -93,11 +104,13 @@ def _one_hot(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.one_hot(tf.cast(labels, tf.int32), num_classes, dtype=tf.float32)
 
 
-def _weights(sample_weight: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Returns the weights as float32 of a rank that broadcasts to `values`."""
+def weighted(values: tf.Tensor, sample_weight: tf.Tensor | None) -> tf.Tensor:
+    """Returns values `[...]` times weights that broadcast to them, or None for 1."""
+    if sample_weight is None:
+        return values
     weights = tf.cast(sample_weight, tf.float32)
     if weights.shape.rank == values.shape.rank + 1 and weights.shape[-1] == 1:
         weights = tf.squeeze(weights, axis=-1)
     while 0 < weights.shape.rank < values.shape.rank:
         weights = tf.expand_dims(weights, axis=-1)
-    return weights
+    return values * weights

@@ -26,7 +26,7 @@ def export(
 ) -> None:
     """Writes a SavedModel that answers raw inputs, in float32, without custom operations.
 
-    Its signatures take batches of any size B:
+    Its signatures take batches of any size B from 1:
 
     - `serving_default`: `waveform`, float32 `[B, samples]` in [-1, 1] of any length, and `frames`,
       uint8 `[B, N, H, W, 3]` of any size.
@@ -38,6 +38,8 @@ def export(
     They return `probabilities` `[B, C]`, `label` string `[B]`, and, where all modalities are there,
     `<modality>_probabilities` `[B, C]` for each. Of one modality they are the softmax of its own
     logits. (A network of your own whose logits of a modality look at another gets zeros for that.)
+    Inputs that are empty, of different numbers of clips, or NaN as sound, are an error of the
+    request that says so.
     The class names are written to `assets/class_names.txt`, a line each.
 
     Args:
@@ -116,9 +118,8 @@ def _signatures(
     # Traced once, for the signatures that have all modalities.
     @tf.function(input_signature=features)
     def answer(*values):
-        logits, unimodal = model(
-            dict(zip(names, values, strict=True)), training=False, unimodal=True
-        )
+        values = _of_one_batch(dict(zip(names, values, strict=True)))
+        logits, unimodal = model(values, training=False, unimodal=True)
         parts = {f"{name}_probabilities": tf.nn.softmax(part) for name, part in unimodal.items()}
         return named(logits) | parts
 
@@ -150,6 +151,18 @@ def _signatures(
     for name in names:
         signatures[f"raw_{name}"] = (alone(name), [raw[name].received])
     return signatures
+
+
+def _of_one_batch(values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns the inputs, which must be of the same number of clips, and of one at least.
+
+    Some fusions would answer for every pair of clips, and others break somewhere inside.
+    """
+    sizes = tf.stack([tf.shape(value)[0] for value in values.values()])
+    names = ", ".join(values)
+    rule = f"Inputs must be of the same clips, at least one. Received: {{}} clips of {names}."
+    is_one_batch = tf.reduce_all(sizes == sizes[0]) & (sizes[0] > 0)
+    return inputs.required(values, is_one_batch, rule, sizes)
 
 
 def _fitting_shapes(model: OGMModel, features: list[tf.TensorSpec]) -> dict[str, list[int]]:

@@ -43,9 +43,9 @@ def test_the_table_of_noise():
     ]
 
 
-@pytest.mark.parametrize("seeds", [(1,), (1, 1), tuple(range(11))])
+@pytest.mark.parametrize("seeds", [(1,), (1, 1), ()])
 def test_wrong_settings_are_refused(seeds):
-    with pytest.raises(ValueError, match="--seeds must be 2 to 10 different seeds. Received:"):
+    with pytest.raises(ValueError, match="--seeds must be 2 or more different seeds. Received:"):
         pretraining.PretrainingSettings("there", seeds=seeds)
     with pytest.raises(ValueError, match="--methods must be among none, ogm, ogm_ge. Received:"):
         pretraining.PretrainingSettings("there", methods=("visual only",))

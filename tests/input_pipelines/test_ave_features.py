@@ -91,7 +91,7 @@ def test_videos_without_an_event_join_the_training_split(folder):
     np.testing.assert_array_equal(labels.numpy()[inputs["audio"][:, 0, 0] >= 100], 3)
 
 
-def test_files_of_full_size_are_read_row_by_row(folder):
+def test_files_of_full_size_are_read_row_by_row(folder, monkeypatch):
     # 4,143 videos as published, of which 3 take room on the disk.
     shapes = {"audio": (4143, 10, 128), "visual": (4143, 10, 7, 7, 512)}
     for name, shape in shapes.items():
@@ -100,12 +100,25 @@ def test_files_of_full_size_are_read_row_by_row(folder):
             for row in (0, 2, 4):
                 data[row] = row + 0.5
     (folder / "Annotations.txt").write_text(LINES + "Clock&x&good&1&2\n" * 4137)
+    num_read = []
+    read = h5py.Dataset.__getitem__
+
+    def counted(dataset, *arguments):
+        values = read(dataset, *arguments)
+        if dataset.name == "/avadataset":
+            num_read.append(values.size)
+        return values
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", counted)
     features = ave_features.open_features(folder)
     assert features.shapes["visual"] == (10, 7, 7, 512)
+    assert not num_read
     data = feature_sequences.train_dataset(features, 3, 0)
     for inputs, _ in data.dataset.take(2):
         assert inputs["visual"].shape == (3, 10, 7, 7, 512)
         assert sorted(inputs["visual"][:, 9, 6, 6, 511].numpy()) == [0.5, 2.5, 4.5]
+    # A video at a time.
+    assert set(num_read) == {10 * 128, 10 * 7 * 7 * 512}
 
 
 def test_what_else_says_where_the_events_are_must_agree(folder):
@@ -125,6 +138,30 @@ def test_what_else_says_where_the_events_are_must_agree(folder):
     (folder / "mil_labels.h5").unlink()
     write(folder, "labels_closs.h5", np.roll(closs, 1, axis=1))
     with pytest.raises(ValueError, match="labels_closs.h5 and .*Received: 4 rows.*row 1, .*line 3"):
+        ave_features.open_features(folder)
+
+
+def test_the_class_of_every_second_must_agree_but_for_corrections(folder, caplog):
+    labels = ave_features.open_features(folder).labels
+    one_hot = np.eye(4)[labels]
+    write(folder, "labels.h5", one_hot)
+    write(folder, "right_labels.h5", one_hot)
+    with caplog.at_level("WARNING"):
+        ave_features.open_features(folder)
+    assert not caplog.records
+    # A second of the second video and all of the last one's are of another class.
+    one_hot[1, 4], one_hot[5] = np.eye(4)[0], np.eye(4)[1]
+    write(folder, "right_labels.h5", one_hot)
+    with caplog.at_level("WARNING"):
+        features = ave_features.open_features(folder)
+    assert "right_labels.h5 differs from Annotations.txt, " in caplog.text
+    assert "in 2 of 6 rows; it is not used" in caplog.text
+    np.testing.assert_array_equal(features.labels, labels)
+    write(folder, "labels.h5", one_hot)
+    with pytest.raises(ValueError, match="labels.h5 and .*Received: 2 rows .*row 1, .*line 3"):
+        ave_features.open_features(folder)
+    write(folder, "labels.h5", one_hot[..., :3])
+    with pytest.raises(ValueError, match=r"labels.h5 .*\(6, 10, 4\).*Received: shape \(6, 10, 3"):
         ave_features.open_features(folder)
 
 

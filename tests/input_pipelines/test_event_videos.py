@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from input_pipelines import event_videos
-from input_pipelines.event_videos import EventVideoSettings, draw_plan, render_clip
+from input_pipelines.event_plans import EventVideoSettings, draw_plan
+from input_pipelines.event_videos import render_clip
 from input_pipelines.manifest import read_manifest
 from input_pipelines.media.clip import read_clip
 from input_pipelines.settings import AudioSettings, ClipSettings, VideoSettings
@@ -22,6 +23,7 @@ SMALL = EventVideoSettings(
     train_clips=15,
     validation_clips=5,
     test_clips=5,
+    background_clips=5,
     num_segments=5,
     segment_s=0.25,
     event_segments=(2, 4),
@@ -43,7 +45,9 @@ def is_in(intervals, num_segments):
 
 
 def plans(settings, split):
-    return [draw_plan(settings, split, index) for index in range(settings.num_clips(split))]
+    """Of the videos with an event."""
+    count = getattr(settings, f"{split}_clips")
+    return [draw_plan(settings, split, index) for index in range(count)]
 
 
 def test_naming_the_event_everywhere_is_right_in_three_fifths_of_every_split():
@@ -84,6 +88,25 @@ def test_neither_modality_alone_tells_when_the_event_is():
     assert kinds["silent"] == pytest.approx(kinds["own"], rel=0.03)
 
 
+def test_without_an_event_nothing_is_heard_and_seen_at_once():
+    assert [DEFAULT.num_clips(name) for name in ("train", "validation", "test")] == [840, 150, 240]
+    found = [draw_plan(DEFAULT, "train", index) for index in range(720, 840)]
+    orders = collections.Counter()
+    for plan in found:
+        assert plan.event is None and len(plan.seen) == 3
+        seen = {label: is_in([own], 10) for label, own in plan.seen.items()}
+        heard = {label: is_in(own, 10) for label, own in plan.heard.items()}
+        assert seen[plan.label].any() and heard[plan.label].any()
+        for label, own in heard.items():
+            assert not (own & seen.get(label, False)).any()
+        orders[np.argmax(heard[plan.label]) < np.argmax(seen[plan.label])] += 1
+    # As often heard first as seen first; every class; and the others are heard and seen as well.
+    assert 40 < orders[True] < 80
+    assert collections.Counter(plan.label for plan in found) == dict.fromkeys(CLASS_NAMES[:6], 20)
+    assert sum(len(own) for plan in found for own in list(plan.heard.values())[1:]) > 60
+    assert render_clip(SMALL, "train", 15).event_s is None
+
+
 def test_a_video_depends_on_seed_split_and_index_alone():
     video, again = (render_clip(SMALL, "train", 7) for _ in range(2))
     np.testing.assert_array_equal(video.frames, again.frames)
@@ -119,9 +142,10 @@ def test_each_object_is_seen_at_a_place_of_its_own_in_its_segments(index):
     differs = np.abs(frames.astype(int) - ground).max(-1) > 8
     places = [differs[:, a : a + 16, b : b + 16].sum((1, 2)) for a in (0, 16) for b in (0, 16)]
     assert max(place.max() for place in places) < 130
-    found = sorted(tuple((place > 10).tolist()) for place in places)
-    expected = [tuple(np.repeat(is_in([own], 5), 2).tolist()) for own in plan.seen.values()]
-    assert found == sorted(expected) and len(expected) == 4
+    assert sorted(plan.places.values()) == [0, 1, 2, 3]
+    for label, interval in plan.seen.items():
+        found = places[plan.places[label]] > 10
+        np.testing.assert_array_equal(found, np.repeat(is_in([interval], 5), 2))
 
 
 def _codes(frames):
@@ -137,11 +161,12 @@ def _decode(jpeg):
 def test_files_decode_to_what_the_manifest_says(tmp_path):
     """Of an object alone: bright frames are those it is seen in, loud segments those with sound."""
     settings = dataclasses.replace(
-        SMALL, num_classes=2, train_clips=6, validation_clips=2, test_clips=2, num_silent=0
-    )
+        SMALL, num_classes=2, train_clips=6, validation_clips=2, test_clips=2, background_clips=2,
+        num_silent=0,
+    )  # fmt: skip
     manifest = write_dataset(tmp_path / "data", settings, num_workers=1, progress=False)
     clips = read_manifest(manifest).clips
-    assert len(clips) == 10
+    assert len(clips) == 12
     # One frame of each segment, from its middle.
     wanted = ClipSettings(
         window_s=0.25,
@@ -154,7 +179,10 @@ def test_files_decode_to_what_the_manifest_says(tmp_path):
         plan = draw_plan(settings, split, int(index))
         assert clip.label == plan.label
         event_s = clip.event_start_s, clip.event_end_s
-        assert event_s == (plan.event[0] * 0.25, plan.event[1] * 0.25)
+        expected = (None, None)
+        if plan.event is not None:
+            expected = plan.event[0] * 0.25, plan.event[1] * 0.25
+        assert event_s == expected
         decoded = read_clip(clip, wanted)
         assert decoded.duration_s == pytest.approx(1.25, abs=0.01) and not decoded.problems
         assert decoded.visual.timestamps_us == [125_000 + 250_000 * n for n in range(5)]
@@ -169,7 +197,8 @@ def test_files_decode_to_what_the_manifest_says(tmp_path):
         heard = loudness > 0.03
         np.testing.assert_array_equal(heard, is_in([*plan.heard[plan.label], *other], 5))
         if not other:
-            np.testing.assert_array_equal(heard & seen, is_in([plan.event], 5))
+            event = [] if plan.event is None else [plan.event]
+            np.testing.assert_array_equal(heard & seen, is_in(event, 5))
             num_checked += 1
     assert num_checked >= 3
     before = manifest.stat().st_mtime_ns
@@ -199,6 +228,7 @@ def test_the_other_sound_is_that_of_an_unseen_class():
         ("num_classes", 4),
         ("num_classes", 9),
         ("test_clips", 4),
+        ("background_clips", -1),
         ("num_segments", 1),
         ("segment_s", 0.05),
         ("event_segments", (0, 3)),
@@ -224,5 +254,5 @@ def test_wrong_arguments_are_named():
         dataclasses.replace(SMALL, segment_s=10.0, num_segments=10)
     with pytest.raises(ValueError, match="Received: split='dev'"):
         render_clip(SMALL, "dev", 0)
-    with pytest.raises(ValueError, match="Received: index=15"):
-        draw_plan(SMALL, "train", 15)
+    with pytest.raises(ValueError, match="Received: index=20"):
+        draw_plan(SMALL, "train", 20)

@@ -117,6 +117,24 @@ def test_one_run_at_a_time(tmp_path):
     assert (tmp_path / ".a.partial").exists()
 
 
+def test_a_folder_is_locked_until_it_has_its_name(tmp_path, monkeypatch):
+    rename = os.rename
+
+    def meets_another_run(old, new):
+        with pytest.raises(RuntimeError, match="Another run"):
+            _write(tmp_path / "a")
+        rename(old, new)
+        # The next run's folder, which is none of this one's.
+        os.mkdir(old)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", meets_another_run)
+        _write(tmp_path / "a")
+    assert feature_folder.open_folder(tmp_path / "a").labels.shape == (4, 3)
+    assert ".lock" not in os.listdir(tmp_path / "a")
+    assert (tmp_path / ".a.partial").is_dir()
+
+
 INPUTS = VIDEOS[0].inputs
 
 

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from input_pipelines import feature_sequences
 from input_pipelines.feature_sequences import FeatureSequences, Joined
@@ -135,6 +136,20 @@ def test_joined_arrays_are_one():
 def test_parts_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e39])
+def test_features_that_are_not_finite_are_refused_by_name(wrong):
+    # Their sums are too large for float32, they themselves are not.
+    visual = np.full((12, 4, 2), 3e38)
+    features = make(arrays={"audio": np.ones((12, 4, 3)), "visual": visual})
+    assert features.read(np.array([5]))[1].max() == np.float32(3e38)
+    visual[5, 3, 1] = wrong
+    with pytest.raises(ValueError, match="finite.* Received: visual of video_id='v5', row 5"):
+        features.read(np.array([4, 5]))
+    data = feature_sequences.train_dataset(features, 11, seed=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="visual of video_id='v5', row 5"):
+        next(iter(data.dataset))
 
 
 def test_wrong_arguments_are_refused():

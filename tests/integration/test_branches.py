@@ -1,6 +1,7 @@
 """What each modality could do: probes while training and after, references, and their report."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -149,11 +150,26 @@ def test_references_are_the_run_without_the_others(run_dir):
         # A run of another seed has others, one of another method the same.
         assert alone_runs.find({**own, "seed": 5}, name, NAMES, [run_dir]) is None
         modulated = {**own, "modulation": "ogm_ge", "alpha": 0.9, "probe_every_epochs": 0}
+        modulated |= {"record_samples": 0, "checkpoint_every_steps": 3, "max_skipped_steps": 7}
         assert alone_runs.find(modulated, name, NAMES, [run_dir]).path == reference.path
     with pytest.raises(ValueError, match="all its modalities. Received: .*modality='visual'"):
         references.run(references.ReferencesSettings(str(run_dir / "alone_audio")))
     expected = alone_runs.expected_config({}, "visual", ("audio", "visual", "flow"))
     assert expected["remove_modality"] == "audio,flow"
+
+
+def test_references_are_trained_on_one_machine_and_of_known_settings_alone(records_dir, tmp_path):
+    run = RunFolder(tmp_path)
+    config = dataclasses.asdict(settings(records_dir, "ignored", strategy="multi_worker"))
+    del config["output_dir"]
+    made = alone_runs.settings(json.loads(json.dumps(config)), "audio", NAMES, "here")
+    assert made == settings(
+        records_dir, "here", strategy="mirrored", alpha=0.5, remove_modality="visual"
+    )
+    with run.locked():
+        run.keep_config({**config, "warp": 9})
+    with pytest.raises(ValueError, match="of this version's `train`. Received: warp=9"):
+        references.run(references.ReferencesSettings(str(tmp_path)))
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +231,12 @@ def test_the_report_shows_what_there_is(run_dir, probed, tmp_path):
             branch = RunFolder(run_dir).read_metrics()[split][f"{name}_accuracy"]
             assert f"probed {name} {split} {alone:.3f} {probe:.3f} {branch:.3f}" in shown.words
             assert f"other {name} {split} {alone:.3f} – {branch:.3f} – –" in shown.words
+    # How probes and references were made, once each.
+    made = probed[0]["made"]["command"]
+    assert f"probed, probes {made} In " in shown.words and f"--run_dir={run_dir}" in made
+    for name in NAMES:
+        (start,) = RunFolder(run_dir / f"alone_{name}").read_starts()
+        assert shown.words.count(f"probed/alone_{name} {start['command']} In ") == 1
     texts = [attributes["alt"] for tag, attributes in shown.elements if tag == "img"]
     (bars,) = [text for text in texts if text.startswith("Accuracy on the test split.")]
     visual = probed[0]["modalities"]["visual"]["probe"]["test"]

@@ -1,19 +1,17 @@
 """Clients of the SavedModel that are not Python's TensorFlow: C, the command line, and REST."""
 
-import base64
 import http.server
-import json
 import pathlib
 import shutil
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from examples.serving import client
+from tests.integration import rest_server
 from tests.ogm_tf.serving import tiny_network
 from tests.ogm_tf.serving.tiny_network import CLASS_NAMES
 
@@ -88,7 +86,7 @@ def test_a_program_in_c(exported, clips, expected, tmp_path):
     wrong.write_bytes(tiny_network.wav(np.zeros(500), 8000))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and not done.stdout
-    assert "the model, 1000 Hz. Received: sample_rate_hz=] [8000]" in done.stderr
+    assert "the model, 1000 Hz. Received: sample_rate_hz=8000." in done.stderr
 
 
 @pytest.mark.slow
@@ -114,62 +112,10 @@ def test_the_command_line(exported, signatures, tmp_path):
             np.testing.assert_allclose(saved, value, rtol=0, atol=1e-5)
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """TensorFlow Serving's REST protocol in its row format, as its documentation says."""
-
-    signatures: dict
-
-    def do_POST(self):
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        try:
-            assert self.path in ("/v1/models/mine:predict", "/v1/models/mine/versions/1:predict")
-            status, answer = 200, {"predictions": self.predict(request)}
-        except (AssertionError, tf.errors.InvalidArgumentError) as error:
-            status, answer = 400, {"error": getattr(error, "message", self.path)}
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def predict(self, request):
-        function = self.signatures[request["signature_name"]]
-        specs = function.structured_input_signature[1]
-        rows = request["instances"]
-        assert all(row.keys() == specs.keys() for row in rows)
-        outputs = function(
-            **{
-                name: tf.constant([decoded(row[name]) for row in rows], spec.dtype)
-                for name, spec in specs.items()
-            }
-        )
-        columns = {
-            name: tf.nest.map_structure(text, v.numpy().tolist()) for name, v in outputs.items()
-        }
-        return [{name: c[row] for name, c in columns.items()} for row in range(len(rows))]
-
-    def log_message(self, *_):
-        pass
-
-
-def decoded(value):
-    if isinstance(value, dict):
-        assert value.keys() == {"b64"}
-        return base64.b64decode(value["b64"], validate=True)
-    return [decoded(item) for item in value] if isinstance(value, list) else value
-
-
-def text(value):
-    return value.decode() if isinstance(value, bytes) else value
-
-
 @pytest.fixture(scope="module")
 def url(signatures):
-    handler = type("Handler", (Server,), {"signatures": signatures})
-    with http.server.HTTPServer(("localhost", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with rest_server.of_model(signatures) as url:
+        yield url
 
 
 @pytest.mark.parametrize("version", [None, 1])
@@ -199,7 +145,7 @@ def test_the_client_asks_about_arrays(url, signatures):
 
 def test_the_client_says_why_the_server_refuses(url, clips, tmp_path, capsys):
     wrong = tiny_network.wav(np.zeros(500), 8000)
-    with pytest.raises(client.ServingError, match=r"1000 Hz. Received: sample_rate_hz=\] \[8000"):
+    with pytest.raises(client.ServingError, match=r"1000 Hz. Received: sample_rate_hz=8000\."):
         client.Client("mine", url).classify([(wrong, clips[0][1])])
     with pytest.raises(client.ServingError, match="/v1/models/other:predict"):
         client.Client("other", url).classify(clips)
@@ -210,6 +156,60 @@ def test_the_client_says_why_the_server_refuses(url, clips, tmp_path, capsys):
     with pytest.raises(SystemExit, match="1"):
         client.main(["--url", "http://localhost:9", *files])
     assert "http://localhost:9: " in capsys.readouterr().err
+
+
+def test_the_client_says_what_is_no_file(url, clips, tmp_path, capsys):
+    wav, *jpegs = write_clip(tmp_path, clips[0])
+    for files in ([str(tmp_path / "no.wav"), *jpegs], [wav, str(tmp_path / "no.jpg")]):
+        with pytest.raises(SystemExit, match="1"):
+            client.main(["--url", url, *files])
+        printed = capsys.readouterr()
+        assert str(tmp_path / "no.") in printed.err and url not in printed.err
+        assert not printed.out
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Any server that knows nothing of predictions."""
+
+    content = b""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.content is None:
+            self.wfile.write(b"\x00\x00\x12\x04 frames of another protocol\r\n")
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>Welcome</html>", "no answer of predictions: b'<html>Welcome"),
+        (b'{"outputs": []}', "no answer of predictions: b'{\"outputs"),
+        (b"[1, 2]", "no answer of predictions: b'\\[1, 2\\]'"),
+        (b"\xff\xfe", "no answer of predictions"),
+        (None, "no HTTP server: BadStatusLine"),
+    ],
+)
+def test_the_client_says_what_is_no_answer(content, reason, clips, tmp_path, capsys):
+    handler = type("Handler", (Stranger,), {"content": content})
+    with rest_server.served(handler) as url:
+        with pytest.raises(client.ServingError, match=reason):
+            client.Client("mine", url).classify(clips)
+        with pytest.raises(SystemExit, match="1"):
+            client.main(["--url", url, *write_clip(tmp_path, clips[0])])
+        assert capsys.readouterr().err.startswith(f"{url}: This is no ")
+
+
+def test_the_client_says_what_is_no_url(clips, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        client.main(["--url", "server", *write_clip(tmp_path, clips[0])])
+    assert "unknown url type" in capsys.readouterr().err
 
 
 def test_the_clients_program(url, clips, expected, tmp_path, capsys):

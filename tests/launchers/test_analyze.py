@@ -64,12 +64,13 @@ def test_what_is_written_is_what_the_model_says(analysed, records):
     run, found = analysed
     assert json.loads((run.path / "imbalance.json").read_text()) == found
     assert (found["split"], found["num_clips"], found["fusion"]) == ("validation", 9, "Sum")
+    assert found["best_epoch"] == 1
     # Padding is no clip.
     assert [batch["num_clips"] for batch in found["batches"]] == [4, 4, 1]
     assert {name: own["num_clips"] for name, own in found["classes"].items()} == dict.fromkeys(
         "abc", 3
     )
-    assert found["largest_difference"] < 1e-5 and found["relative_difference"] < 1e-4
+    assert found["largest_difference"] < 1e-5 and found["relative_difference"] < 1e-5
     model = run.load_best()
     data = dataset.eval_dataset(records, "validation", NUM_CLIPS, audio_noise_snr_db=10.0)
     inputs, labels, _ = next(iter(data.dataset))
@@ -98,14 +99,21 @@ def test_some_clips_are_chosen_from_all_of_a_split(records, tmp_path, capsys):
     )
 
 
-def test_the_report_shows_it(analysed, tmp_path):
+def test_the_report_shows_it(analysed, tmp_path, caplog):
     run, found = analysed
     settings = report.ReportSettings((str(run.path),), str(tmp_path / "page"), num_examples=0)
     page = Page(report.run(settings).read_text("utf-8"))
     assert f"{found['stronger'].capitalize()} is ahead: alone it gives" in page.words
     assert "sum Sum fusion, validation clips" in page.words
+    assert f"sum, gradients {found['made']['command']} In " in page.words
+    assert f"launchers.analyze --run_dir={run.path}" in found["made"]["command"]
     path = run.path / "imbalance.json"
     written = path.read_text()
+    path.write_text(json.dumps({**found, "best_epoch": 0}))
+    assert report_imbalance.sections([run]) == []
+    assert "imbalance.json is of epoch 0, and the best is 1: run `analyze` again." in caplog.text
+    page = report.run(dataclasses.replace(settings, output_dir=str(tmp_path / "stale")))
+    assert "launchers.analyze" not in page.read_text("utf-8")
     path.write_text(json.dumps({"split": "test"}))
     with pytest.raises(ValueError, match="imbalance.json must be results that `analyze` wrote"):
         report.run(dataclasses.replace(settings, output_dir=str(tmp_path / "none")))

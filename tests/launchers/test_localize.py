@@ -1,11 +1,16 @@
 """What `localize` takes by default, and what it refuses before a folder is made."""
 
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
+from absl import flags
 
-from launchers import features, localize, networks
+from launchers import features, localize, networks, timelines
 from launchers.localizing import LocalizeSettings
+from launchers.settings import as_flags, define_flags, from_flags
 from launchers.timelines import Timelines
 from tests.input_pipelines import handmade_features
 
@@ -48,6 +53,18 @@ def test_defaults_are_the_published_ones(model, values, expected):
         found.lr_decay_epochs,
         found.lr_decay_rate,
     )
+
+
+def test_a_list_that_is_empty_is_no_list_that_is_not_given():
+    given = ["program", "--features_dir=f", "--output_dir=o", "--model=psp"]
+    for flag, expected in (([], (60, 120)), (["--lr_decay_epochs="], ())):
+        values = flags.FlagValues()
+        define_flags(LocalizeSettings, values)
+        values([*given, *flag])
+        found = from_flags(LocalizeSettings, values)
+        assert found.lr_decay_epochs == expected
+        assert found.learning_rate_at(299) == pytest.approx(1e-3 * 0.8 ** len(expected))
+        assert ("--lr_decay_epochs=" in as_flags(found)) == bool(flag)
 
 
 @pytest.mark.parametrize(
@@ -167,3 +184,36 @@ def test_timelines_by_hand(tmp_path):
     assert header[:4] == ["video_id", "segment", "start_s", "label"] and len(rows) == 8
     assert rows[3] == ["validation-2", 3, 0.3, "background", "bell", 0.7, "background", 0.7]
     assert rows[5] == ["validation-0", 1, 0.1, "car", "car", 0.7, "background", 0.7]
+
+
+def test_answers_that_are_not_finite_are_no_class(tmp_path):
+    found = features.open_features(str(handmade_features.write(tmp_path / "features")))
+
+    class Diverged:
+        def segment_logits(self, inputs, unimodal):
+            logits = tf.zeros([len(inputs["audio"]), 4, 4])
+            sound = tf.concat([logits[:2], logits[2:] + np.nan], axis=0)
+            return logits, {"audio": sound, "visual": logits}
+
+    with pytest.raises(
+        ValueError, match=r"Received: 3 of 7 .*validation .*\(audio\).*'validation-2'"
+    ):
+        timelines.predict(Diverged(), found, "validation", 5)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda found: {"class_names": ("bell", "cat", "car")},
+        lambda found: {"video_ids": (*found.video_ids[:-1], "other")},
+        lambda found: {"labels": np.roll(found.labels, 1, axis=1)},
+        lambda found: {"splits": {**found.splits, "test": found.splits["test"][::-1]}},
+        lambda found: {"arrays": {**found.arrays, "audio": found.arrays["audio"] + 1e-3}},
+    ],
+)
+def test_other_features_have_another_fingerprint(tmp_path, changed):
+    handmade_features.write(tmp_path / "features")
+    found = features.open_features(str(tmp_path / "features"))
+    other = dataclasses.replace(found, **changed(found))
+    assert features.fingerprint(found) == features.fingerprint(dataclasses.replace(found))
+    assert features.fingerprint(other) != features.fingerprint(found)

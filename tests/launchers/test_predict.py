@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ from launchers.predict import PredictSettings
 from launchers.runs import RunFolder
 from tests.input_pipelines import handmade_records, recorded_films
 from tests.input_pipelines.media_files import write_video
+from tests.source_tree import ROOT
 
 CLASSES = ("bell", "drum", "horn")
 
@@ -85,7 +88,9 @@ def test_answers_are_those_of_evaluation(data, tmp_path, capsys):
     assert metrics["accuracy"] == pytest.approx(np.mean(right))
     assert [path.name for path in output.parent.iterdir()] == ["answers.jsonl"]
 
-    header, *rows = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    assert "predict: 100%" in printed.err and "| 5/5 [" in printed.err
+    header, *rows = printed.out.splitlines()
     assert header.split() == ["file", "fused", "audio", "visual"]
     for row, answer in zip(rows, answers, strict=True):
         cells = [answer["path"]]
@@ -112,7 +117,31 @@ def test_unreadable_files_are_named_at_the_end(data, tmp_path, capsys):
     )
     (answer,) = (json.loads(line) for line in output.read_text().splitlines())
     assert answer["path"].encode(errors="surrogateescape") == odd
-    assert f"{tmp_path}/in/\\udcff.mp4 " in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"{tmp_path}/in/\\udcff.mp4 " in printed.out
+    # What cannot be read is done, too.
+    assert "| 3/3 [" in printed.err
+
+
+def test_the_program_ends_with_0_only_if_all_were_read(data, tmp_path):
+    film = str(data / "films" / "a" / "a.mp4")
+    (tmp_path / "zero.mp4").touch()
+    command = [
+        sys.executable, "-m", "launchers.predict", f"--run_dir={data / 'run'}", "--num_workers=0",
+        "--", film,
+    ]  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [
+        subprocess.Popen([*command, *more], cwd=ROOT, **pipes)
+        for more in ([], [str(tmp_path / "zero.mp4")])
+    ]
+    (whole, _), (rest, errors) = (process.communicate(timeout=200) for process in started)
+    assert [process.returncode for process in started] == [0, 1]
+    assert whole.splitlines()[1:] and whole.split()[4] == film
+    # What could be read is answered the same.
+    assert rest.splitlines()[1].split() == whole.splitlines()[1].split()
+    assert f"1 of 2 that are not:\n  {tmp_path}/zero.mp4: the file is empty" in errors
+    assert "Traceback" not in errors
 
 
 def test_what_was_answered_stays_when_the_program_is_stopped(data, tmp_path, monkeypatch):
@@ -140,6 +169,23 @@ def test_what_was_answered_stays_when_the_program_is_stopped(data, tmp_path, mon
     monkeypatch.undo()
     predict.run(given)
     assert len(output.read_text().splitlines()) == 5 and not partial.exists()
+
+
+def test_an_output_file_is_written_by_one_program_at_a_time(data, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    given = PredictSettings(
+        str(data / "run"), (str(data / "films" / "a"),), str(output), num_workers=0
+    )
+    with predict._json_lines(str(output)) as write:
+        write([{"path": "mine"}])
+        with pytest.raises(RuntimeError, match="one program at a time. Received: .*jsonl, in use"):
+            predict.run(given)
+        write([{"path": "mine, too"}])
+    assert output.read_text() == '{"path": "mine"}\n{"path": "mine, too"}\n'
+    predict.run(given)
+    (answer,) = (json.loads(line) for line in output.read_text().splitlines())
+    assert answer["path"].endswith("a.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl"]
 
 
 def test_what_cannot_be_asked_is_refused_before_anything_is_loaded(data, tmp_path, monkeypatch):

@@ -22,7 +22,13 @@ def make_run(tmp_path, name, modulation, seed, is_right=(1, 1, 1, 1), clips=CLIP
         clips, LABELS, {"fused": logits, "audio": logits, "visual": wrong}, CLASSES
     )
     folder.write_predictions("test", header, rows)
-    config = {"seed": seed, "modulation": modulation, "alpha": 0.5, "records_dir": name, **config}
+    config = {
+        "seed": seed,
+        "modulation": modulation,
+        "alpha": 0.5,
+        "records_dir": "records",
+        **config,
+    }
     return folder, RunSummary(name, modulation, config, {}, {})
 
 
@@ -71,6 +77,40 @@ def test_runs_are_paired_by_seed_and_by_all_other_settings(tmp_path):
         "OGM-GE, alpha 0.9": {0: ("plain0", "ge_strong")},
     }
     assert report_categories.pair_by_seed([run for _, run in made[:3]]) == {}
+
+
+def test_initial_weights_and_clips_tell_runs_apart_and_what_is_written_does_not(tmp_path, caplog):
+    looked_at = {"probe_every_epochs": 5, "probe_clips": 9, "checkpoint_every_steps": 2,
+                 "record_samples": 0, "record_clip_ids": ["a"], "max_skipped_steps": 3}  # fmt: skip
+    made = [
+        make_run(tmp_path, "scratch", "none", 0, init_from=None),
+        make_run(tmp_path, "pretrained", "none", 0, init_from="p"),
+        make_run(tmp_path, "ge", "ogm_ge", 0, init_from="p", **looked_at),
+        make_run(tmp_path, "elsewhere", "ogm", 0, init_from="p", records_dir="others"),
+    ]
+    runs = [run for _, run in made]
+    found = report_categories.pair_by_seed(runs)
+    assert found == {"OGM-GE": {0: (runs[1], runs[2])}}
+    assert not caplog.text
+    # None of these is a pair, and what tells the closest two apart is said.
+    assert sections([made[0], made[3], made[2]]) == []
+    assert "The closest, scratch and ge, differ in init_from as well." in caplog.text
+
+
+def test_a_run_that_was_asked_nothing_is_left_out_with_its_pair(tmp_path, caplog):
+    made = [
+        make_run(tmp_path, f"{modulation}{seed}", modulation, seed)
+        for seed in range(3)
+        for modulation in ("none", "ogm_ge")
+    ]
+    made[2][0].predictions("test").unlink()
+    (section,) = sections(made)
+    assert section.files["categories.csv"].splitlines()[1].startswith("OGM-GE,0 2,")
+    assert section.values["notes"] == [
+        "Left out of OGM-GE, with their pairs, for `evaluate` has not asked them of the test "
+        "split: none1."
+    ]
+    assert "no predictions_test.csv of none1" in caplog.text
 
 
 def test_the_section_compares_what_the_files_say(tmp_path, caplog):

@@ -128,7 +128,7 @@ def test_flags_and_settings_are_the_same(values):
         ({"methods": ("none", "sgd")}, "different ones of none, ogm, ogm_ge. Received: methods"),
         ({"alphas": (0.1, 0.1)}, "different numbers >= 0. Received: alphas"),
         ({"alphas": ()}, "Received: alphas"),
-        ({"seeds": tuple(range(11))}, "1 to 10 different ones .* Received: seeds"),
+        ({"seeds": (1, 1)}, "different ones .* Received: seeds"),
         ({"modulation": "ogm"}, "give --methods. Received: modulation='ogm'"),
         ({"seed": 3}, "give --seeds. Received: seed=3"),
         ({"strategy": "multi_worker"}, "one machine. Received: strategy"),
@@ -179,7 +179,7 @@ def test_tables_by_hand():
     assert (found["alpha"], found["runs"]) == (0.3, ["ogm_alpha0.3_seed0", "ogm_alpha0.3_seed1"])
     assert found["test"]["accuracy"]["mean"] == pytest.approx(0.85)
     interval = found["test_difference_to_none"]["accuracy"]["interval_95"]
-    assert interval == pytest.approx((-0.3853, 0.8853))
+    assert interval == pytest.approx((-0.38531, 0.88531))
     del results[jobs[3]]
     table = progress_table(jobs, results, [])
     assert table.title == "3 of 4 runs done, 0 failed, 1 left, about 1.5 minutes"

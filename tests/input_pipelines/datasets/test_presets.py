@@ -135,7 +135,7 @@ def test_every_preset_of_a_known_dataset_is_here():
     assert names - others == SHAPES.keys() == SETTINGS.keys()
 
 
-def test_ave_in_segments_is_for_prepare_and_for_extract():
+def test_ave_in_segments_is_for_prepare_train_and_extract():
     path = PRESETS / "ave_segments.flags"
     preparing = from_flagfile(PrepareSettings, path, manifest="m", output_dir="o")
     shapes = {"audio": (64, 96, 1), "visual": (4, 224, 224, 3)}
@@ -143,6 +143,12 @@ def test_ave_in_segments_is_for_prepare_and_for_extract():
     values = {"records_dir": "r", "audio_encoder": "a", "visual_encoder": "v", "output_dir": "o"}
     extracting = from_flagfile(ExtractSettings, path, **values)
     assert (extracting.segments, extracting.segment_s) == (10, 1.0)
+    assert extracting.background_clips
+    training = from_flagfile(TrainSettings, path, records_dir="r", output_dir="o")
+    assert (training.encoder, training.epochs, training.lr_decay_epochs) == ("resnet18", 40, (28,))
+    undefok, *others = _flags("ave_segments")
+    names = [line.removeprefix("--").partition("=")[0] for line in others]
+    assert undefok == f"--undefok={','.join(names)}"
 
 
 def test_built_in_events_are_for_prepare_train_and_extract():

@@ -176,11 +176,20 @@ def test_ave(mark, tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("times", ["3&3", "4&3", "0.5&3", "-1&3", "start&3"])
+def test_an_ave_clip_whose_event_takes_no_time_has_none(tmp_path):
+    silent = "Bark&-hChcJAh5N0&good&0&0\n"
+    _ave(tmp_path, silent, CHURCH, SPEECH, HEADER + CHURCH + SPEECH + silent)
+    clip, *others = ave.list_clips(tmp_path).clips
+    assert (clip.clip_id, clip.label) == ("-hChcJAh5N0-2", "Bark")
+    assert (clip.event_start_s, clip.event_end_s) == (None, None)
+    assert [(other.event_start_s, other.event_end_s) for other in others] == [(0, 10), (5, 10)]
+
+
+@pytest.mark.parametrize("times", ["4&3", "0.5&3", "-1&3", "start&3"])
 def test_ave_times_that_are_no_event(times, tmp_path):
     line = f"Bark&-hChcJAh5N0&good&{times}\n"
     _ave(tmp_path, line, CHURCH, SPEECH, CHURCH + SPEECH + line)
-    with pytest.raises(ValueError, match=f"later EndTime.* Received: '{line.strip()}' in Annot"):
+    with pytest.raises(ValueError, match=f"not before it.* Received: '{line.strip()}' in Annot"):
         ave.list_clips(tmp_path)
 
 

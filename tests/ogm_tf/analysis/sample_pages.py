@@ -8,12 +8,15 @@ from ogm_tf.analysis import data_page, event_report, map_pictures, pair_report, 
 from ogm_tf.analysis.sections import Section
 from ogm_tf.analysis.summaries import ClipExample, RunSummary
 from ogm_tf.analysis.tables import Table
+from tests.ogm_tf.analysis import sample_sections
 
 CLASSES = ("bell", "accordion", "playing_the_vuvuzela_in_a_stadium", "background")
 MODALITIES = ("audio", "visual")
 NUM_EPOCHS = 12
 KINDS = ("runs", "seeds", "pairs", "events", "data")
 _LONG = "crema_d_concat_resnet18_with_a_long_name"
+# Of each run by name.
+_METHODS = {_LONG: "none", "ogm": "ogm", "ogm_ge": "ogm_ge"}
 
 
 def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -27,19 +30,14 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
         durations_s={"train": [1.0, 2.5, 3.0], "test": [2.0]}, window_s=3.0,
         settings={"a_setting_of_the_front_end": "1.0", "path": "/data/" + "x" * 90},
     )  # fmt: skip
-    names = [_LONG, "ogm", "ogm_ge"]
-    methods = ("none", "ogm", "ogm_ge")
-    runs = [_run(name, method, 0) for name, method in zip(names, methods, strict=True)]
+    names, methods = list(_METHODS), _METHODS.values()
+    runs = [_run(name, method, 0) for name, method in _METHODS.items()]
     seeds = [_run(f"{m}_seed{seed}", m, seed) for m in methods for seed in range(3)]
-    groups = [_run(name, m, 0, pair_report.GROUPS) for name, m in zip(names, methods, strict=True)]
-    answers = {name: _said(name, number) for number, name in enumerate(names)}
+    groups = [_run(name, method, 0, pair_report.GROUPS) for name, method in _METHODS.items()]
     in_step = {name: {"fused": ("in step", 0.9)} for name in names}
-    table = Table("What the encoder knows", ("Run", "encoder"), ((_LONG, "41.5 ± 3.2"),), "Note.")
+    table = _table()
     return {
-        "runs": report.write_report(
-            folder / "runs", runs, [_clip(0, answers), _clip(1, answers)], MODALITIES, CLASSES,
-            tables=[table], sections=[_made(names)],
-        ),
+        "runs": write_runs(folder / "runs"),
         "seeds": report.write_report(
             folder / "seeds", seeds, [], MODALITIES, CLASSES,
             sections=[_made([run.name for run in seeds])],
@@ -54,6 +52,22 @@ def write_all(folder: pathlib.Path) -> dict[str, pathlib.Path]:
         ),
         "data": data_page.write_page(folder / "data", data),
     }  # fmt: skip
+
+
+def write_runs(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the path of the page about runs, with every part that it can have."""
+    runs = [_run(name, method, 0) for name, method in _METHODS.items()]
+    answers = {run.name: _said(run.name, number) for number, run in enumerate(runs)}
+    clips = [_clip(0, answers), _clip(1, answers)]
+    sections = sample_sections.all_sections(runs, CLASSES, clips)
+    return report.write_report(
+        folder, runs, clips, MODALITIES, CLASSES, tables=[_table()],
+        sections=[*sections, _made([run.name for run in runs])],
+    )  # fmt: skip
+
+
+def _table():
+    return Table("What the encoder knows", ("Run", "encoder"), ((_LONG, "41.5 ± 3.2"),), "Note.")
 
 
 def _run(name, modulation, seed, parts=MODALITIES):

@@ -18,6 +18,9 @@ def test_students_interval_by_hand():
     low, high = intervals.student([0.1, 0.2, 0.3])
     assert (low, high) == pytest.approx((-0.04843, 0.44843), abs=1e-4)
     assert all(map(math.isnan, intervals.student([0.5])))
+    # (1 + 2 * 0.25) / 0.75 = 2.
+    low, high = intervals.student([0.1, 0.2, 0.3], correlation=0.25)
+    assert (low, high) == pytest.approx((0.2 - 0.35133, 0.2 + 0.35133), abs=1e-4)
 
 
 def test_wilsons_interval_by_hand():

@@ -1,9 +1,11 @@
 """The page: what it says, that it needs nothing else, and what it refuses."""
 
 import base64
+import collections
 import csv
 import dataclasses
 import io
+import itertools
 import re
 import wave
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from ogm_tf.analysis import headlines, report, run_page
+from tests.ogm_tf.analysis import sample_pages
 from tests.ogm_tf.analysis.parsed_page import Page
 
 MODALITIES = ("audio", "visual")
@@ -70,10 +73,19 @@ def written(tmp_path_factory):
     return path, path.read_text("utf-8")
 
 
-def test_page_needs_no_other_file_and_no_network(written):
-    path, page = written
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A page with all parts that a page about runs can have."""
+    path = sample_pages.write_runs(tmp_path_factory.mktemp("whole"))
+    return path, path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("name", "tables"), [("written", []), ("whole", ["categories.csv"])])
+def test_page_needs_no_other_file_and_no_network(name, tables, request):
+    path, page = request.getfixturevalue(name)
     assert path.name == "index.html" and path.stat().st_size < 5_000_000
-    assert sorted(file.name for file in path.parent.iterdir()) == ["comparison.csv", "index.html"]
+    files = sorted(file.name for file in path.parent.iterdir())
+    assert files == [*tables, "comparison.csv", "index.html"]
     for tag, attributes in Page(page).elements:
         assert tag not in ("script", "iframe", "object"), tag
         for name in ("src", "srcset", "href"):
@@ -83,8 +95,27 @@ def test_page_needs_no_other_file_and_no_network(written):
     assert "http" not in re.sub(r"base64,[^\"]+", "", page)
 
 
-def test_contents_lead_to_every_part(written):
-    elements = Page(written[1]).elements
+def test_every_part_has_pictures_and_each_of_them_is_described(whole):
+    elements = Page(whole[1]).elements
+    part, pictures = None, collections.defaultdict(list)
+    for tag, attributes in elements:
+        part = attributes["id"] if tag == "h2" else part
+        if tag == "img":
+            pictures[part].append(attributes)
+    # Bars, and curves of three runs; of each run two figures; of each part of the
+    # network one; of two clips six frames, a spectrogram and three panels.
+    own = {name: len(pictures[name]) for name in ("branches", "imbalance", "categories", "samples")}
+    assert own == {"branches": 4, "imbalance": 6, "categories": 3, "samples": 20}
+    # They leave room for the curves of the three runs, and for a clip.
+    assert [len(pictures[name]) for name in ("accuracy", "balance")] == [3, 3]
+    assert "Curves of the last" not in whole[1] and len(pictures["clips"]) >= 7
+    for attributes in itertools.chain(*pictures.values()):
+        assert len(attributes["alt"]) > 20 and attributes["src"].startswith("data:image/")
+
+
+@pytest.mark.parametrize("name", ["written", "whole"])
+def test_contents_lead_to_every_part(name, request):
+    elements = Page(request.getfixturevalue(name)[1]).elements
     links = [own["href"] for tag, own in elements if tag == "a"]
     assert links and len(set(links)) == len(links)
     assert links == [f"#{own['id']}" for tag, own in elements if tag == "h2"]

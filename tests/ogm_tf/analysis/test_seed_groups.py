@@ -78,6 +78,19 @@ def test_titles_say_what_tells_methods_apart():
     assert not has_several_seeds(group_by_seed(unseeded))
 
 
+def test_what_is_written_and_looked_at_makes_no_other_method():
+    runs = [
+        make_run("a", "ogm", 0, 0.5, probe_every_epochs=5, record_samples=0, probe_clips=7),
+        make_run("b", "ogm", 1, 0.5, checkpoint_every_steps=3, record_clip_ids=["x"]),
+        make_run("c", "ogm", 2, 0.5, max_skipped_steps=3, output_dir="c"),
+        make_run("d", "ogm", 3, 0.5, init_from="p"),
+    ]
+    assert named(group_by_seed(runs)) == {"OGM": ["a", "b", "c"], "OGM, init_from p": ["d"]}
+    assert runs[0].num_differences(runs[1]) == 1 and runs[0].differences(runs[3]) == [
+        "init_from", "seed",
+    ]  # fmt: skip
+
+
 def test_a_method_is_paired_with_the_closest_that_is_off_by_common_seeds():
     runs = [
         *(make_run(f"c{seed}", "none", seed, 0.1, fusion="concat") for seed in range(4)),
@@ -90,10 +103,9 @@ def test_a_method_is_paired_with_the_closest_that_is_off_by_common_seeds():
     assert paired_with_plain(plain, groups) is None
     assert paired_with_plain(ogm, [concat, ogm]) is not None
     assert paired_with_plain(ogm, [plain.of_seeds([1]), ogm]) is None
-    # Of more, there is no quantile.
     many = [make_run(f"{m}{seed}", m, seed, 0.1) for m in ("none", "ogm") for seed in range(12)]
     plain, ogm = group_by_seed(many)
-    assert paired_with_plain(ogm, [plain])[1].seeds == tuple(range(10))
+    assert paired_with_plain(ogm, [plain])[1].seeds == tuple(range(12))
 
 
 def test_table_by_hand():

@@ -95,6 +95,13 @@ def test_weak_targets_by_hand():
         losses.weak_targets(labels, 1)
 
 
+def test_the_event_of_a_video_is_its_largest_target_beside_background():
+    # Mostly background, two events, equal ones, none.
+    shares = [[0, 0.3, 0, 0.7], [0.1, 0, 0.2, 0.7], [0.5, 0.5, 0, 0], [0, 0, 0, 1]]
+    found = losses.event_targets(tf.constant(shares))
+    np.testing.assert_array_equal(found, np.eye(4)[[1, 2, 0, 3]])
+
+
 def test_pair_similarity_of_ramps_by_hand():
     ramp = [1.0, 2.0, 3.0, 4.0]
     # Shares 0.1 to 0.4 against 0 and 1/2; an all-background video's 1/4 everywhere.

@@ -114,6 +114,59 @@ def test_zero_pre_logits_depend_on_their_own_input_alone(name, weak):
         assert not np.allclose(changed, before)
 
 
+def _without(x):
+    return np.zeros_like(x)
+
+
+def _agva_logits(model, heard, seen):
+    """The head's two maps of both features after a ReLU."""
+    hidden, output = model.head.hidden, model.head.output_map
+    features = np.maximum(np.concatenate([heard, seen], axis=-1), 0)
+    units = np.maximum(features @ hidden.kernel.numpy() + hidden.bias.numpy(), 0)
+    return units @ output.kernel.numpy() + output.bias.numpy()
+
+
+def _psp_logits(model, heard, seen):
+    """Where one feature is 0 no segments connect: a map and a ReLU, the norm, mean and head."""
+    maps, norm = model.propagation.maps, model.propagation.norm
+    features = []
+    for name, feature in (("a_fc", heard), ("v_fc", seen)):
+        own = np.maximum(feature @ maps[name].kernel.numpy(), 0)
+        own = (own - own.mean(-1, keepdims=True)) / np.sqrt(own.var(-1, keepdims=True) + 1e-6)
+        features.append(own * norm.gamma.numpy() + norm.beta.numpy())
+    units = np.maximum(sum(features) / 2 @ model.head.hidden.kernel.numpy(), 0)
+    return units @ model.head.output_map.kernel.numpy()
+
+
+@pytest.mark.parametrize(("name", "by_hand"), [("agva", _agva_logits), ("psp", _psp_logits)])
+def test_zero_pre_by_hand(name, by_hand):
+    """The sound beside no picture; the mean of all places, which no sound guided, beside none."""
+    model, inputs = build(name, score_mode="zero_pre"), videos()
+    if name == "psp":
+        # So that what the other modality leaves behind, the norm's offset, counts.
+        model.propagation.norm.beta.assign(numbers(8))
+    sound, places = inputs["audio"], inputs["visual"].reshape(3, 4, 6, 6).mean(axis=2)
+    for kind in ("audio", "visual") if name == "psp" else ():
+        for layer in getattr(model, f"{kind}_maps"):
+            if kind == "audio":
+                sound = sound @ layer.kernel.numpy()
+            else:
+                places = places @ layer.kernel.numpy()
+    heard, seen = model.audio_lstm(sound).numpy(), model.visual_lstm(places).numpy()
+    parts = model.unimodal_logits(inputs)
+    expected = by_hand(model, heard, _without(seen)), by_hand(model, _without(heard), seen)
+    np.testing.assert_allclose(parts["audio"], expected[0], atol=1e-5)
+    np.testing.assert_allclose(parts["visual"], expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("weak", "threshold"), [(False, 0.2475), (True, 0.2375)])
+def test_the_threshold_of_psp_is_a_little_less_than_an_even_share(weak, threshold):
+    model = build("psp", weakly_supervised=weak, threshold=None)
+    assert model.propagation.threshold == pytest.approx(threshold)
+    published = psp.build("small", weakly_supervised=weak)
+    assert published.threshold == (0.095 if weak else 0.099)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_score_modes_leave_the_fused_logits_alone(name):
     model = build(name)

@@ -63,6 +63,27 @@ def test_event_only_compares_segments_with_an_event():
     assert logs["audio_ratio"] == pytest.approx(scores["audio"] / scores["visual"], rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["agva", "psp"])
+def test_weak_scores_are_of_the_event_however_much_of_the_video_it_has(name):
+    undropped = {"dropout_rate": 0.0} if name == "psp" else {}
+    model = build(name, weakly_supervised=True, **undropped)
+    model.compile(keras.optimizers.SGD(1.0), losses.CrossEntropy(), ["accuracy"], run_eagerly=True)
+    # A fifth, two events beside much background, none.
+    targets = np.array([[0.2, 0, 0, 0, 0.8], [0, 0.1, 0.3, 0, 0.6], [0, 0, 0, 0, 1]], np.float32)
+    events = [0, 2, 4]
+    logits, parts = model(videos(), training=True, unimodal=True)
+    logs = model.train_on_batch(videos(), targets, return_dict=True)
+    scores = {
+        key: np.take_along_axis(tf.nn.softmax(part).numpy(), np.array(events)[:, None], 1).sum()
+        for key, part in parts.items()
+    }
+    assert logs["audio_ratio"] == pytest.approx(scores["audio"] / scores["visual"], rel=1e-5)
+    assert logs["audio_score"] == pytest.approx(scores["audio"] / 3, rel=1e-5)
+    assert logs["accuracy"] == pytest.approx(np.mean(np.argmax(logits, -1) == events))
+    # The loss is of the targets themselves.
+    assert logs["loss"] == pytest.approx(np.mean(losses.CrossEntropy()(targets, logits)), rel=1e-5)
+
+
 def test_psp_adds_the_pair_similarity_of_the_same_pass():
     inputs, truth = videos(), tf.constant(labels())
     model = build("psp", pair_weight=10.0)

@@ -11,7 +11,13 @@ import tensorflow as tf
 
 import ogm_tf
 from tests.ogm_tf.serving import tiny_network
-from tests.ogm_tf.serving.tiny_network import CLASS_NAMES, FRONT_ENDS, SAMPLE_RATE_HZ
+from tests.ogm_tf.serving.tiny_network import (
+    CLASS_NAMES,
+    FRONT_ENDS,
+    SAMPLE_RATE_HZ,
+    ask,
+    assert_names,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +35,6 @@ def exported(network, tmp_path_factory):
 @pytest.fixture(scope="module")
 def loaded(exported):
     return tf.saved_model.load(str(exported))
-
-
-def ask(loaded, signature, **inputs):
-    answer = loaded.signatures[signature](**{n: tf.constant(v) for n, v in inputs.items()})
-    return {name: value.numpy() for name, value in answer.items()}
-
-
-def assert_names(answer, probabilities):
-    np.testing.assert_allclose(answer["probabilities"], probabilities, rtol=0, atol=1e-5)
-    assert [name.decode() for name in answer["label"]] == [
-        CLASS_NAMES[index] for index in probabilities.argmax(-1)
-    ]
 
 
 def test_signatures_and_assets(exported, loaded):
@@ -128,18 +122,43 @@ def test_files_that_do_not_fit_are_refused_with_the_reason(loaded):
         (
             [tiny_network.wav(sound), tiny_network.wav(sound, 8000)],
             [[small], [small]],
-            r"the sample rate of the model, 1000 Hz. Received: sample_rate_hz=\] \[8000\]",
+            r"the sample rate of the model, 1000 Hz. Received: sample_rate_hz=8000\.\]",
         ),
         (
             [tiny_network.wav(sound)],
             [[small, large]],
-            r"one size in a clip. Received: \(height, width, channels\)=\] \[\[8 9 3\]\[16 9 3\]\]",
+            r"be of one size in a clip. Received: heights=\[8 16\], widths=\[9 9\]\.\]",
         ),
         ([b"RIFX no sound"], [[small]], "Expected RIFF"),
         ([tiny_network.wav(sound)], [[b"no picture"]], "Invalid JPEG data, size 10"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
             ask(loaded, "encoded", audio_wav=wavs, frames_jpeg=frames)
+
+
+def test_nothing_and_no_numbers_are_refused_with_the_reason(loaded):
+    good = tiny_network.raw()
+    waveform, frames = good["waveform"], good["frames"]
+    features = {name: value[:0] for name, value in tiny_network.features(good).items()}
+    infinite = waveform.copy()
+    infinite[[0, 2], [3, 499]] = np.nan, np.inf
+    # NumPy's own strings would lose the zeros that end a file.
+    wav = np.array([tiny_network.wav(np.zeros([500]))], object)
+    silence = np.array([tiny_network.wav(np.zeros([0]))], object)
+    jpeg = np.array([[tiny_network.jpeg(np.zeros([8, 9, 3], np.uint8))]], object)
+    for signature, inputs, reason in (
+        ("serving_default", {"waveform": infinite, "frames": frames}, r"the clips \[0 2\]\.\]"),
+        ("serving_default", {"waveform": waveform[:, :0], "frames": frames}, r"shape=\[3 0\]"),
+        ("serving_default", good | {"frames": frames[:, :0]}, r"`frames`.*shape=\[3 0 16 24 3\]"),
+        ("raw_audio", {"waveform": waveform[:0]}, r"`waveform` must.*shape=\[0 500\]"),
+        ("raw_visual", {"frames": frames[:0]}, r"must not be empty.*shape=\[0 2 16 24 3\]"),
+        ("features", features, r"of the same clips, at least one. Received: \[0 0\] clips"),
+        ("encoded", {"audio_wav": wav, "frames_jpeg": jpeg[:, :0]}, r"`frames_jpeg`.*=\[1 0\]"),
+        ("encoded", {"audio_wav": wav[:0], "frames_jpeg": jpeg}, r"`audio_wav`.*shape=\[0\]"),
+        ("encoded", {"audio_wav": silence, "frames_jpeg": jpeg}, r"`waveform`.*shape=\[1 0\]"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
+            ask(loaded, signature, **inputs)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -202,46 +221,22 @@ def test_a_mixed_precision_model_is_served_in_float32(tmp_path):
     assert_names(answer, tf.nn.softmax(float32(tiny_network.features(inputs))).numpy())
 
 
-def test_other_modalities_have_the_signatures_that_make_sense_for_them(tmp_path):
-    names = ("audio", "depth", "text")
-    encoders = {
-        name: keras.Sequential([keras.Input([4]), keras.layers.Dense(5)], name=name)
-        for name in names
-    }
-    network = ogm_tf.OGMModel(encoders, ogm_tf.fusion.Sum(3))
-    network({name: tf.ones([1, 4]) for name in names})
-
-    # Its result has no known size.
-    def front_end(waveform):
-        return waveform[:, :4]
-
-    def halved(depth_cm):
-        return tf.cast(depth_cm, tf.float32) / 2
-
-    def lengths(words):
-        return tf.cast(tf.strings.length(words), tf.float32)
-
-    halved.raw_input = tf.TensorSpec([None, 4], tf.int32, "depth_cm")
-    lengths.raw_input = tf.TensorSpec([None, 4], tf.string, "words")
-    ogm_tf.serving.export(
-        network,
-        tmp_path / "1",
-        {"audio": front_end, "depth": halved, "text": lengths},
-        CLASS_NAMES,
-        SAMPLE_RATE_HZ,
-    )
-    loaded = tf.saved_model.load(str(tmp_path / "1"))
-    assert set(loaded.signatures) == {
-        "serving_default", "features", "raw_audio", "raw_depth", "raw_text",
-    }  # fmt: skip
-    waveform = np.array([[1, 2, 3, 4, 5]], np.float32)
-    depth, words = np.array([[2, 4, 6, 8]], np.int32), [["a", "bb", "ccc", "dddd"]]
-    answer = ask(loaded, "serving_default", waveform=waveform, depth_cm=depth, words=words)
-    numbers = tf.constant([[1.0, 2, 3, 4]])
-    inputs = dict.fromkeys(names, numbers)
-    assert_names(answer, tf.nn.softmax(network(inputs)).numpy())
-    answer = ask(loaded, "raw_text", words=words)
-    assert_names(answer, tf.nn.softmax(network.unimodal_logits(inputs)["text"]).numpy())
+def test_inputs_of_different_numbers_of_clips_are_refused(loaded):
+    inputs = tiny_network.raw()
+    one = tiny_network.raw(1)
+    features = tiny_network.features(inputs)
+    wavs = [tiny_network.wav(np.zeros([500]))] * 3
+    frames = [[tiny_network.jpeg(np.zeros([8, 9, 3], np.uint8))]]
+    for signature, unequal in (
+        ("serving_default", inputs | {"frames": one["frames"]}),
+        ("features", features | {"visual": features["visual"][:1]}),
+        ("encoded", {"audio_wav": wavs, "frames_jpeg": frames}),
+    ):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError,
+            match=r"at least one. Received: \[3 1\] clips of audio, visual\.",
+        ):
+            ask(loaded, signature, **unequal)
 
 
 def test_bad_exports_leave_nothing(network, tmp_path):

@@ -75,3 +75,17 @@ def export(path, network=None, **options):
     ogm_tf.serving.export(
         network or model(), path, FRONT_ENDS, CLASS_NAMES, SAMPLE_RATE_HZ, **options
     )
+
+
+def ask(loaded, signature, **inputs):
+    """Returns what a signature of a loaded SavedModel answers, as arrays."""
+    answer = loaded.signatures[signature](**{n: tf.constant(v) for n, v in inputs.items()})
+    return {name: value.numpy() for name, value in answer.items()}
+
+
+def assert_names(answer, probabilities):
+    """Checks that an answer has these probabilities, and names the likeliest class of each row."""
+    np.testing.assert_allclose(answer["probabilities"], probabilities, rtol=0, atol=1e-5)
+    assert [name.decode() for name in answer["label"]] == [
+        CLASS_NAMES[index] for index in probabilities.argmax(-1)
+    ]
