@@ -161,6 +161,56 @@ class Sum(Fusion):
         return tf.add_n(logits), logits
 
 
+@keras.saving.register_keras_serializable(package="ogm_tf")
+class MMCosine(Fusion):
+    """Cosines of features and class weights, modality by modality; any number of modalities.
+
+        logits of modality m = s cos(W_m,j, phi_m)   for every class j
+        fused = sum of the modalities' logits
+
+    Xu et al., "MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual Fine-Grained
+    Learning" (ICASSP 2023): no modality can answer louder by longer features or weights. There is
+    no bias.
+
+    Args:
+      num_classes: Number of classes C, >= 2.
+      scale: s, finite and > 0. The published comparisons use 15.
+      **kwargs: As of `Fusion`.
+
+    Raises:
+      ValueError: where `scale` is out of its range.
+    """
+
+    def __init__(self, num_classes: int, scale: float = 15.0, **kwargs):
+        super().__init__(num_classes, **kwargs)
+        is_number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
+        if not is_number or not 0 < scale < float("inf"):
+            raise ValueError(f"`scale` must be a finite number > 0. Received: scale={scale!r}.")
+        self.scale = float(scale)
+
+    def build_head(self, widths):
+        xavier = keras.initializers.VarianceScaling(1.0, "fan_avg", "untruncated_normal")
+        self.kernels = [
+            self.add_weight(
+                name=f"output_{index}/kernel",
+                shape=(width, self.num_classes),
+                initializer=xavier,
+            )
+            for index, width in enumerate(widths)
+        ]
+
+    def fuse(self, features):
+        logits = []
+        for feature, kernel in zip(features, self.kernels, strict=True):
+            direction = tf.math.l2_normalize(feature, axis=-1)
+            cosines = tf.matmul(direction, tf.math.l2_normalize(kernel, axis=0))
+            logits.append(self.scale * cosines)
+        return tf.add_n(logits), logits
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
 class _PairFusion(Fusion):
     """A head of exactly two modalities, whose logits share one output map."""
 

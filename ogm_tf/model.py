@@ -318,6 +318,10 @@ class OGMModel(keras.Model):
                 loss, added = loss + tf.cast(added, loss.dtype), None
         return Losses(loss, self._regularization_loss() if self._losses_were_read else None, added)
 
+    def _truth(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the right answers that scores and metrics are of; `labels` are the loss's."""
+        return labels
+
     def _learn(self, tape: tf.GradientTape, losses: Losses, step: Step) -> tf.Tensor:
         """Updates the weights by the losses on a tape; returns whether the step was finite."""
         scores = tf.stack(

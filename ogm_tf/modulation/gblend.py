@@ -6,6 +6,7 @@ import tensorflow as tf
 from absl import logging
 
 from ogm_tf.modulation.interface import Modulation, State, is_integer
+from ogm_tf.modulation.losses import share_of_loss
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -58,8 +59,8 @@ class GBlendEstimator(keras.callbacks.Callback):
         O = (L_held - L_train)(after) - (L_held - L_train)(before)
         w proportional to G / O^2                                         (eq. 5 of the paper)
 
-    Heads that get no better, G <= 0, weigh nothing; where none does, the weights stay. An O below a
-    thousandth of G is taken for that.
+    Heads that get no better, G <= 0, weigh nothing; where none does, the weights stay. An O whose
+    size is below a thousandth of G is taken for that.
 
     Args:
       training: Batches of `fit`'s form, on which the heads are trained and measured: finite.
@@ -103,10 +104,91 @@ class GBlendEstimator(keras.callbacks.Callback):
         for head in range(len(current)):
             weights.assign(np.eye(len(current), dtype=np.float32)[head])
             self._train()
-            after.append([losses[head] for losses in self._losses()])
+            after.append(self._losses()[head])
             self._restore(saved)
-        found = blend(np.array(before), np.array(after).T)
+        found = blend(np.array(before), np.array(after))
         found = current if found is None else found
         weights.assign(found.astype(np.float32))
         self.model.reset_metrics()
         return found
+
+    def _method(self) -> GBlend:
+        method = self.model.modulation
+        found = [own for own in getattr(method, "methods", [method]) if isinstance(own, GBlend)]
+        if not found:
+            raise ValueError(
+                "GBlendEstimator is for a model whose modulation is or has a GBlend. "
+                f"Received: modulation={method!r}."
+            )
+        return found[0]
+
+    def _train(self) -> None:
+        strategy = self.model.distribute_strategy
+        for _ in range(self.epochs):
+            iterator = iter(strategy.experimental_distribute_dataset(self.training))
+            steps = int(self.training.cardinality())
+            for _ in range(steps // self._steps_at_once()):
+                self.model.train_function(iterator)
+        self.model._accumulator.clear()
+
+    def _steps_at_once(self) -> int:
+        return int(self.model._steps_per_execution.numpy().item())
+
+    def _losses(self) -> list[np.ndarray]:
+        """Returns of each head its mean training and held-out loss."""
+        strategy = self.model.distribute_strategy
+
+        @tf.function
+        def of_batch(batch):
+            def on_replica(batch):
+                inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+                logits, parts = self.model(inputs, training=False, unimodal=True)
+                return [
+                    share_of_loss(self.model.compiled_loss, labels, own, weights)
+                    for own in (logits, *parts.values())
+                ]
+
+            shares = strategy.run(on_replica, args=(batch,))
+            return [strategy.reduce("SUM", share, axis=None) for share in shares]
+
+        found = []
+        for data in (self.training, self.held_out):
+            batches = strategy.experimental_distribute_dataset(data)
+            found.append(np.mean([[float(x) for x in of_batch(batch)] for batch in batches], 0))
+        return list(zip(*found, strict=True))
+
+    def _variables(self) -> list[tf.Variable]:
+        optimizer = self.model.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        with self.model.distribute_strategy.scope():
+            if not isinstance(inner, keras.optimizers.legacy.Optimizer):
+                inner.build(self.model.trainable_variables)
+        variables = optimizer.variables
+        return [*self.model.weights, *(variables() if callable(variables) else variables)]
+
+    def _snapshot(self) -> list[tuple[tf.Variable, np.ndarray]]:
+        return [(variable, self._read(variable)) for variable in self._variables()]
+
+    def _restore(self, saved: list[tuple[tf.Variable, np.ndarray]]) -> None:
+        for variable, value in saved:
+            variable.assign(value)
+
+    def _read(self, variable: tf.Variable) -> np.ndarray:
+        strategy = self.model.distribute_strategy
+        return strategy.experimental_local_results(variable)[0].numpy()
+
+
+def blend(before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
+    """Returns the weights of heads, of sum 1; see `GBlendEstimator`. None where none gets better.
+
+    Args:
+      before: Training and held-out loss of each head, `[heads, 2]`.
+      after: The same after each was trained alone.
+    """
+    gained = np.maximum(before[:, 1] - after[:, 1], 0.0)
+    gap = (after[:, 1] - after[:, 0]) - (before[:, 1] - before[:, 0])
+    if not gained.any():
+        return None
+    gap = np.maximum(np.abs(gap), 1e-3 * np.maximum(gained, 1e-12))
+    weights = gained / gap**2
+    return weights / weights.sum()

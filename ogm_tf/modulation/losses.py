@@ -37,6 +37,8 @@ def share_of_loss(
     Raises:
       ValueError: where the model was not compiled with one loss.
     """
+    if hasattr(compiled_loss, "_losses") and not compiled_loss.built:
+        compiled_loss.build(logits)
     losses = tf.nest.flatten(getattr(compiled_loss, "_losses", None))
     if len(losses) != 1 or not isinstance(losses[0], keras.losses.Loss):
         raise ValueError(

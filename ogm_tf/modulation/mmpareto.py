@@ -21,8 +21,8 @@ class MMPareto(Modulation):
         step = gamma h                                         else
 
     The minimum has a closed form, a = u . (u - g) / |g - u|^2, in (0, 1) where g . u < 0. Then h
-    makes neither loss worse, but is short: the last lines give it the length of the plain sum, times
-    gamma. All other variables, such as the head's, learn from the sum of all losses.
+    makes neither loss worse, but is short: the last lines give it the length of the plain sum,
+    times gamma. All other variables, such as the head's, learn from the sum of all losses.
 
     Outside of its window of epochs training is that of `Unimodal(1.0)`.
 

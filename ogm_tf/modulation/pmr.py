@@ -55,9 +55,7 @@ class PMR(Modulation):
         self.strength = require_number("strength", strength, ">= 0", lambda value: value >= 0)
         self.entropy = require_number("entropy", entropy, ">= 0", lambda value: value >= 0)
         self.entropy_end_epoch = int(
-            require_number(
-                "entropy_end_epoch", entropy_end_epoch, ">= 0", lambda value: value >= 0
-            )
+            require_number("entropy_end_epoch", entropy_end_epoch, ">= 0", lambda value: value >= 0)
         )
         self.momentum = require_number(
             "momentum", momentum, "in [0, 1)", lambda value: 0 <= value < 1
@@ -80,8 +78,7 @@ class PMR(Modulation):
             # The entropy counts of rows with a prototype alone, as the pull does.
             spread *= tf.reduce_sum(targets, axis=-1)
             terms.append(
-                self.strength * slow[index] * pull
-                - self.entropy * in_time * fast[index] * spread
+                self.strength * slow[index] * pull - self.entropy * in_time * fast[index] * spread
             )
         rows = tf.cast(tf.shape(terms[0])[0], tf.float32)
         rows *= tf.cast(tf.distribute.get_replica_context().num_replicas_in_sync, tf.float32)
@@ -151,7 +148,7 @@ class PMR(Modulation):
         )
 
     def _log_probabilities(self, name: str, step: Step) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns log p of each class, `[B, C]`, and the rows' classes of those with a prototype."""
+        """Returns log p of each class, `[B, C]`, and the rows' known classes."""
         feature = tf.cast(step.features[name], tf.float32)
         targets = one_hot(step.logits, step.labels)
         prototypes, known = self._prototypes(name, targets.shape[-1], feature.shape[-1])
