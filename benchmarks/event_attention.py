@@ -65,7 +65,7 @@ def quarters(maps: np.ndarray, places: Sequence[int]) -> tuple[np.ndarray, np.nd
 
 
 def _measure(run_dir: str, videos: EventVideoSettings) -> list[str]:
-    folder = RunFolder(run_dir)
+    folder = RunFolder(pathlib.Path(run_dir))
     model, features = folder.load_best(), open_features(folder.read_config()["features_dir"])
     attend = tf.function(model.attention_map)
     data = feature_sequences.eval_dataset(features, "test", _BATCH_SIZE)
