@@ -11,7 +11,9 @@ from input_pipelines.index import Index
 from launchers.localizing import LocalizeSettings
 from launchers.pretraining import PretrainSettings
 from launchers.training import FitSettings, TrainSettings
+from ogm_tf import modulation
 from ogm_tf.localization import EventModel, agva, dmrn, losses, psp
+from ogm_tf.modulation import Modulation
 from ogm_tf.representation import avca, avsa, l3_net
 from ogm_tf.representation.pair_model import PairModel
 
@@ -20,6 +22,7 @@ _FUSIONS = {
     "sum": ogm_tf.fusion.Sum,
     "film": ogm_tf.fusion.FiLM,
     "gated": ogm_tf.fusion.Gated,
+    "mmcosine": ogm_tf.fusion.MMCosine,
 }
 _PAIR_NETWORKS = {"l3net": l3_net, "avsa": avsa, "avca": avca}
 _EVENT_NETWORKS = {"agva": agva.build, "dmrn": dmrn.build, "psp": psp.build}
@@ -38,7 +41,7 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
     model = ogm_tf.OGMModel(
         encoders={name: _encoder(settings, shape, name) for name, shape in shapes.items()},
         fusion=_FUSIONS[settings.fusion](num_classes=len(index.class_names)),
-        modulation=_modulation(settings),
+        modulation=make_modulation(settings),
         accumulate_steps=settings.accumulate_steps,
     )
     return _compiled(model, settings, shapes)
@@ -74,7 +77,7 @@ def build_pair_model(settings: PretrainSettings, index: Index) -> PairModel:
         visual_shape=shapes["visual"],
         synchronized=settings.synchronized_batch_norm,
     )
-    model = PairModel(network.encoders, network.fusion, _modulation(settings))
+    model = PairModel(network.encoders, network.fusion, make_modulation(settings))
     return _compiled(model, settings, shapes)
 
 
@@ -96,7 +99,7 @@ def build_event_model(settings: LocalizeSettings, features: FeatureSequences) ->
         score_mode=settings.score_mode,
         owner=settings.owner,
         event_only=settings.event_only,
-        modulation=_modulation(settings),
+        modulation=make_modulation(settings),
         **own,
     )
     is_adam = settings.optimizer.lower() == "adam"
@@ -133,19 +136,46 @@ def _encoder(settings: TrainSettings, shape: tuple[int, ...], name: str) -> kera
     return ogm_tf.encoders.small_cnn(shape, channels=channels, **common)
 
 
-def _modulation(settings: FitSettings) -> ogm_tf.OGM | None:
-    arguments = {
-        "alpha": settings.alpha,
-        "start_epoch": settings.modulation_start_epoch,
-        "end_epoch": settings.modulation_end_epoch,
-        "variables": settings.modulation_variables,
-        "rule": settings.modulation_rule,
+def make_modulation(settings: FitSettings) -> Modulation | None:
+    """Returns the methods of --modulation, or None.
+
+    Raises:
+      ValueError: where they do not go together.
+    """
+    if settings.modulation == "none":
+        return None
+    window = settings.modulation_start_epoch, settings.modulation_end_epoch
+    make = {
+        "ogm": lambda: ogm_tf.OGM(
+            settings.alpha, *window, settings.modulation_variables, settings.modulation_rule
+        ),
+        "ogm_ge": lambda: ogm_tf.OGMGE(
+            settings.alpha,
+            *window,
+            settings.modulation_variables,
+            settings.modulation_rule,
+            settings.seed,
+        ),
+        "agm": lambda: modulation.AGM(settings.alpha, *window),
+        "unimodal": lambda: modulation.Unimodal(settings.unimodal_weight, *window),
+        "mmpareto": lambda: modulation.MMPareto(settings.pareto_gamma, *window),
+        "opm": lambda: modulation.OPM(
+            settings.opm_base,
+            settings.opm_strength,
+            settings.opm_probability,
+            *window,
+            settings.seed,
+        ),
+        "pmr": lambda: modulation.PMR(
+            settings.pmr_strength,
+            settings.pmr_entropy,
+            settings.pmr_entropy_end_epoch,
+            start_epoch=window[0],
+            end_epoch=window[1],
+        ),
     }
-    if settings.modulation == "ogm":
-        return ogm_tf.OGM(**arguments)
-    if settings.modulation == "ogm_ge":
-        return ogm_tf.OGMGE(**arguments, seed=settings.seed)
-    return None
+    methods = [make[name]() for name in settings.modulation.split("+")]
+    return methods[0] if len(methods) == 1 else modulation.Combination(methods)
 
 
 def _optimizer(settings: FitSettings, **own: float) -> keras.optimizers.Optimizer:

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from launchers.settings import setting
-from launchers.training import MODULATIONS, TrainSettings
+from launchers.training import (
+    METHOD_RULE,
+    MODULATIONS,
+    TrainSettings,
+    has_alpha,
+    is_method,
+)
 from ogm_tf.analysis import paired
 from ogm_tf.analysis.tables import Table
 
@@ -18,7 +24,7 @@ FUSED = {"fused": "accuracy"}
 
 
 class Job(NamedTuple):
-    """One run of a sweep; `alpha` is None where there is no modulation."""
+    """One run of a sweep; `alpha` is None where there is none."""
 
     method: str
     alpha: float | None
@@ -37,8 +43,8 @@ class SweepSettings(TrainSettings):
     output_dir: str = setting(dataclasses.MISSING, "Folder of the runs, the table and the report.")
     methods: tuple[str, ...] = setting(
         MODULATIONS, "Balancings of the gradients, with commas.",
-        rule=f"different ones of {', '.join(MODULATIONS)}",
-        holds=lambda value: _are_different(value) and set(value) <= set(MODULATIONS),
+        rule=f"different ones, each {METHOD_RULE}",
+        holds=lambda value: _are_different(value) and all(map(is_method, value)),
     )  # fmt: skip
     alphas: tuple[float, ...] = setting(
         (0.1, 0.3, 0.8), "Strengths to choose from, with commas, in place of --alpha.",
@@ -72,7 +78,7 @@ class SweepSettings(TrainSettings):
             Job(method, alpha, seed)
             for seed in self.seeds
             for method in self.methods
-            for alpha in ((None,) if method == "none" else self.alphas)
+            for alpha in (self.alphas if has_alpha(method) else (None,))
         ]
 
     def run_dir(self, job: Job) -> pathlib.Path:

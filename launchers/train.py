@@ -18,7 +18,7 @@ import keras
 from input_pipelines import dataset
 from input_pipelines.index import Index, read_index
 from launchers import fitting, recording
-from launchers.networks import build_model
+from launchers.networks import build_model, make_modulation
 from launchers.settings import launch
 from launchers.training import TrainSettings
 from ogm_tf import OGMModel
@@ -47,8 +47,10 @@ def check(settings: TrainSettings) -> Index:
 
     Raises:
       FileNotFoundError: where there are no records.
-      ValueError: where they have too few clips or not the modalities.
+      ValueError: where they have too few clips or not the modalities, or methods of --modulation
+        do not go together.
     """
+    make_modulation(settings)
     index = read_index(settings.records_dir)
     _check_modalities(settings, index)
     if settings.probe_every_epochs and "validation" not in index.splits:

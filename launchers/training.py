@@ -3,12 +3,16 @@
 import dataclasses
 import math
 
-from launchers.settings import LauncherSettings, not_negative, positive, setting
+from launchers.settings import LauncherSettings, fraction, not_negative, positive, setting
 
 ENCODERS = ("resnet18", "small_cnn")
-FUSIONS = ("concat", "sum", "film", "gated")
+FUSIONS = ("concat", "sum", "film", "gated", "mmcosine")
 MODALITIES = ("audio", "visual", "flow")
 MODULATIONS = ("none", "ogm", "ogm_ge")
+# What `train` has beside; any of them may be joined by "+".
+METHODS = ("ogm", "ogm_ge", "unimodal", "mmpareto", "opm", "agm", "pmr")
+# Those of whose coefficients --alpha is the strength.
+METHODS_WITH_ALPHA = ("ogm", "ogm_ge", "agm")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("default", "mirrored", "multi_worker")
 
@@ -103,10 +107,44 @@ class FitSettings(LauncherSettings):
         return self.learning_rate * self.lr_decay_rate**drops
 
 
+def is_method(value: str) -> bool:
+    """Returns whether a value of --modulation is one that `train` knows."""
+    names = value.split("+")
+    return value == "none" or (set(names) <= set(METHODS) and len(set(names)) == len(names))
+
+
+def has_alpha(method: str) -> bool:
+    """Returns whether --alpha counts for a value of --modulation."""
+    return any(name in METHODS_WITH_ALPHA for name in method.split("+"))
+
+
+METHOD_RULE = f"none or different ones of {', '.join(METHODS)}, joined by +"
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainSettings(FitSettings, RecordsSettings):
-    """Settings of `train`. The defaults are the paper's, but for alpha, which it tunes."""
+    """Settings of `train`. The defaults are the papers', but for alpha, which it tunes."""
 
+    modulation: str = setting(
+        "none", f"Balancing of the modalities: {METHOD_RULE}.", rule=METHOD_RULE, holds=is_method
+    )
+    unimodal_weight: float = not_negative(
+        1.0, "Of each modality's own loss, with --modulation=unimodal."
+    )
+    pareto_gamma: float = positive(
+        1.5, "Length of MMPareto's step as a share of that of the gradients' sum."
+    )
+    opm_base: float = fraction(0.5, "Probability, before --opm_strength, that OPM drops a feature.")
+    opm_strength: float = not_negative(
+        0.5, "How much more of them OPM drops the farther a modality is ahead."
+    )
+    opm_probability: float = setting(
+        0.7, "Share of the updates that OPM touches.", rule="in [0, 1]",
+        holds=lambda value: 0 <= value <= 1,
+    )  # fmt: skip
+    pmr_strength: float = not_negative(1.0, "Of PMR's pull to the prototypes.")
+    pmr_entropy: float = not_negative(0.01, "Of PMR's regularisation.")
+    pmr_entropy_end_epoch: int = not_negative(10, "Last epoch of PMR's regularisation.")
     encoder: str = setting("resnet18", "Network of each modality.", choices=ENCODERS)
     encoder_width: int | None = positive(
         None, "Channels of an encoder's first stage; by default 64 (resnet18) or 16 (small_cnn)."

@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 
-_MODULATION_TITLES = {"none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE"}
+_MODULATION_TITLES = {
+    "none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE", "unimodal": "uni-modal losses",
+    "mmpareto": "MMPareto", "opm": "OPM", "agm": "AGM", "pmr": "PMR",
+}  # fmt: skip
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
 _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
 MODULATION_SETTINGS = (
     "modulation", "alpha", *_WINDOW_SETTINGS, "modulation_rule", "modulation_variables",
+    "unimodal_weight", "pareto_gamma", "opm_base", "opm_strength", "opm_probability",
+    "pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch",
 )  # fmt: skip
 # What changes no weight: what is written, and what is looked at on the way. Runs that differ in it
 # alone are the same method. The folder of the records is none of it, for other clips may be in it.
@@ -55,7 +60,8 @@ class RunSummary:
     @property
     def modulation_title(self) -> str:
         """The method's name as people write it."""
-        return _MODULATION_TITLES.get(self.modulation or "none", self.modulation)
+        names = (self.modulation or "none").split("+")
+        return " + ".join(_MODULATION_TITLES.get(name, name) for name in names)
 
     @property
     def num_epochs(self) -> int:
