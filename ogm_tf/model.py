@@ -106,7 +106,7 @@ class OGMModel(keras.Model):
         self._trackers: ModalityTrackers | None = None
         self._observer: Callable[..., None] | None = None
         # One value a thread, for every replica has a thread and features of its own rows.
-        self._seen = threading.local()
+        self._step_features = threading.local()
         self._accumulator = Accumulator(self.accumulate_steps)
         self._epoch_counter = EpochCounter(
             tf.Variable(0, dtype=tf.int64, trainable=False), self._accumulator
@@ -137,9 +137,9 @@ class OGMModel(keras.Model):
         fused, unimodal = self.fusion(features)
         method = self.modulation
         if training and method is not None and (method.acts_on_features or method.needs_features):
-            self._seen.features = dict(zip(self.encoders, features, strict=True))
+            self._step_features.features = dict(zip(self.encoders, features, strict=True))
         if training and method is not None and method.acts_on_features:
-            changed = method.change_features(self._seen.features, self._moment())
+            changed = method.change_features(self._step_features.features, self._moment())
             # Modalities are compared by what they are, not by what is left of them.
             fused, _ = self.fusion(list(changed.values()))
         return fused, dict(zip(self.encoders, unimodal, strict=True))
@@ -304,8 +304,8 @@ class OGMModel(keras.Model):
         def loss(outputs):
             return share_of_loss(self.compiled_loss, labels, outputs, sample_weight)
 
-        features = getattr(self._seen, "features", {})
-        self._seen.features = {}
+        features = getattr(self._step_features, "features", {})
+        self._step_features.features = {}
         return Step(
             inputs, features, logits, unimodal, truth, sample_weight, loss, self._moment(), self
         )

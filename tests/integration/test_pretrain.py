@@ -67,7 +67,9 @@ def tiny_l3_net(monkeypatch):
     monkeypatch.setitem(l3_net.PRESETS["small"], "channels", (4,))
 
 
-@pytest.mark.parametrize("model", ["l3net", pytest.param("avsa", marks=pytest.mark.slow), "avca"])
+@pytest.mark.parametrize(
+    "model", ["avca", *(pytest.param(name, marks=pytest.mark.slow) for name in ("l3net", "avsa"))]
+)
 def test_every_network_learns_from_records(records, tmp_path, model):
     metrics = pretrain.run(settings(records(model), tmp_path / "run", model))
     folder = RunFolder(tmp_path / "run")
@@ -176,6 +178,7 @@ def test_a_pre_trained_encoder_is_probed(records, tmp_path):
     assert report["results"]["encoder"]["mean"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_of_another(records, tmp_path):
     first = settings(records("l3net"), tmp_path / "first", "l3net", epochs=1)
     pretrain.run(first)

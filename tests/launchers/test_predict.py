@@ -123,6 +123,7 @@ def test_unreadable_files_are_named_at_the_end(data, tmp_path, capsys):
     assert "| 3/3 [" in printed.err
 
 
+@pytest.mark.slow
 def test_the_program_ends_with_0_only_if_all_were_read(data, tmp_path):
     film = str(data / "films" / "a" / "a.mp4")
     (tmp_path / "zero.mp4").touch()

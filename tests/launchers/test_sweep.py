@@ -125,7 +125,7 @@ def test_flags_and_settings_are_the_same(values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"methods": ("none", "sgd")}, "different ones of none, ogm, ogm_ge. Received: methods"),
+        ({"methods": ("none", "sgd")}, "none or different ones of ogm, .* Received: methods"),
         ({"alphas": (0.1, 0.1)}, "different numbers >= 0. Received: alphas"),
         ({"alphas": ()}, "Received: alphas"),
         ({"seeds": (1, 1)}, "different ones .* Received: seeds"),

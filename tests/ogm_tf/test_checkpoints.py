@@ -294,6 +294,7 @@ def test_arguments_are_checked(tmp_path):
         Checkpoint(tmp_path, keep=0)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_go_on_here_and_elsewhere(tmp_path, mirrored):
     """What the replicas hold of a sum is divided among others."""
 
