@@ -1,4 +1,4 @@
-"""On-the-fly gradient modulation with generalisation enhancement, as functions and policies."""
+"""Ways to balance modalities: OGM-GE, as functions and as a method, and others beside it."""
 
 from ogm_tf.modulation.agm import AGM
 from ogm_tf.modulation.branches import modulated_names
