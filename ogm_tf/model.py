@@ -80,7 +80,7 @@ class OGMModel(keras.Model):
     Raises:
       ValueError: where encoders or fusion are missing or of a wrong kind, or `accumulate_steps` is
         out of its range.
-      TypeError: where `modulation` is no policy.
+      TypeError: where `modulation` is no method.
     """
 
     def __init__(
