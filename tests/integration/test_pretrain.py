@@ -158,6 +158,7 @@ def test_two_devices_learn_what_one_does(records, tmp_path):
         np.testing.assert_allclose(other, own, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pre_trained_encoder_is_probed(records, tmp_path):
     pretrain.run(settings(records("avsa"), tmp_path / "run", "avsa", epochs=1))
     (tmp_path / "esc" / "meta").mkdir(parents=True)
@@ -278,6 +279,7 @@ def test_sizes_that_do_not_fit_are_refused(records, tmp_path, model, changes, me
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_pairs_are_evaluated_without_noise(records, tmp_path):
     pretrain.run(settings(records("l3net"), tmp_path / "run", "l3net", epochs=1))
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"] == "l3net"
