@@ -14,6 +14,7 @@ from ogm_tf.modulation.gradients import (
     modulate_gradients,
     owner_of_each,
     run_if,
+    sum_of,
     sum_over_replicas,
 )
 from ogm_tf.modulation.interface import Modulation
@@ -107,7 +108,8 @@ def modulate_and_apply(
     summed = sum_over_replicas([*batch.gradients, *batch.penalties, *batch.added])
     count = len(variables)
     gradients, penalties, added = summed[:count], summed[count : 2 * count], summed[2 * count :]
-    finite = are_finite([*causes, *gradients])
+    whole = list(map(sum_of, gradients, added)) if added else gradients
+    finite = are_finite([*causes, *whole])
     all_finite = tf.reduce_all(finite)
     if method is not None and method.acts_on_gradients:
         gradients = modulate_gradients(

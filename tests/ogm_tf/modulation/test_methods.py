@@ -351,6 +351,21 @@ def test_a_step_that_is_not_finite_changes_no_state():
         np.testing.assert_array_equal(variable, value)
 
 
+def test_a_gradient_of_an_added_loss_that_is_not_finite_is_skipped():
+    """The loss itself, 0, is finite."""
+
+    class Steep(MMPareto):
+        def added_loss(self, step):
+            return tf.sqrt(0 * tf.add_n([tf.reduce_sum(own) for own in step.unimodal.values()]))
+
+    model = eager(Steep())
+    before = model.get_weights()
+    result = model.train_on_batch(*data(), return_dict=True)
+    assert result["skipped_steps"] == 1 and "the gradient of" in model.last_skipped
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
