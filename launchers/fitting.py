@@ -75,14 +75,7 @@ def run(
         tf.config.experimental.enable_op_determinism()
     folder = RunFolder(pathlib.Path(settings.output_dir))
     config = {**run_config(settings), **(data or {})}
-    # Workers that do not see the same folder would not go on from the same step.
-    newest = CheckpointFiles(folder.checkpoints).newest()
-    done = newest, folder.read_state().get("epoch")
-    strategy = strategies.make_strategy(
-        settings.strategy,
-        settings.logical_devices,
-        {**config, "newest checkpoint in output_dir": done},
-    )
+    strategy = strategies.make_strategy(settings.strategy, settings.logical_devices, config)
     is_chief = strategies.is_chief(strategy)
     settings.require_share(strategies.input_rows(strategy, settings.batch_size).batch_size)
     with folder.locked() if is_chief else contextlib.nullcontext(), stop_request() as stop:
@@ -90,8 +83,8 @@ def run(
             folder.keep_config(config)
         try:
             with strategies.explain_lost_worker(strategy):
-                _require_shared(folder, strategy)
-                if done == ((settings.epochs, 0), settings.epochs):
+                start, num_epochs = _progress(folder, strategy)
+                if start == (settings.epochs, 0) and num_epochs == settings.epochs:
                     logging.info("%s has all its %d epochs already.", folder.path, settings.epochs)
                 else:
                     if is_chief:
@@ -99,10 +92,10 @@ def run(
                             {
                                 **provenance.describe(folder.launcher, settings),
                                 "devices": strategy.num_replicas_in_sync,
-                                **(newest or Position(0, 0))._asdict(),
+                                **start._asdict(),
                             }
                         )
-                    _fit(settings, strategy, folder, read, build, watch, stop)
+                    _fit(settings, strategy, folder, start, read, build, watch, stop)
             if is_chief:
                 with stop.at_once():
                     _evaluate(settings, splits)
@@ -128,13 +121,13 @@ def _fit(
     settings: FitSettings,
     strategy: tf.distribute.Strategy,
     folder: RunFolder,
+    start: Position,
     read: Callable[[Rows, Position], Data],
     build: Callable[[], OGMModel],
     watch: Callable[[OGMModel], Sequence[keras.callbacks.Callback]],
     should_stop: Callable[[], bool],
 ) -> None:
     is_chief = strategies.is_chief(strategy)
-    start = CheckpointFiles(folder.checkpoints).newest() or Position(0, 0)
     keras.utils.set_random_seed(settings.seed)
     data = read(strategies.input_rows(strategy, settings.batch_size), start)
     recorder = _Recorder(folder, is_chief, data.recorder)
@@ -264,12 +257,20 @@ class _Recorder(keras.callbacks.Callback):
             self.model.save(pathlib.Path(folder) / "best.keras")
 
 
-def _require_shared(folder: RunFolder, strategy: tf.distribute.Strategy) -> None:
-    """Refuses workers of which one does not see what the chief has written."""
-    # Nobody looks before the chief has come here.
+def _progress(folder: RunFolder, strategy: tf.distribute.Strategy) -> tuple[Position, int]:
+    """Returns the position that a run goes on from, and how many epochs its files tell of.
+
+    Raises:
+      ValueError: where a worker does not see what the chief has written.
+    """
+    # Nobody looks before the chief holds the folder, which an earlier chief may still have been
+    # writing to when this worker was started.
     strategies.agree(strategy, False)
-    if strategies.agree(strategy, not folder.config_path.exists()):
+    start = CheckpointFiles(folder.checkpoints).newest() or Position(0, 0)
+    seen = (folder.config_path.exists(), *start, folder.read_state().get("epoch", 0))
+    if strategies.agree(strategy, seen != strategies.chiefs(strategy, seen)):
         raise ValueError(
             "All workers must see the same --output_dir, on a file system that they share. "
             f"Received: {folder.path}, which is another folder on some worker."
         )
+    return start, seen[-1]

@@ -3,7 +3,7 @@
 import contextlib
 import faulthandler
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -179,6 +179,23 @@ def agree(strategy: tf.distribute.Strategy, flag: bool) -> bool:
         return bool(flag)
     with strategy.scope():
         return bool(_sum_over_workers(tf.constant(float(flag))) > 0)
+
+
+def chiefs(strategy: tf.distribute.Strategy, numbers: Sequence[float]) -> tuple[float, ...]:
+    """Returns the chief's numbers; every worker calls it at the same steps, with as many.
+
+    Args:
+      strategy: Of `make_strategy`; with one worker nothing is sent.
+      numbers: Of this worker; the chief's arrive exactly, in double precision.
+    """
+    worker, num_workers = _place(strategy)
+    if num_workers == 1:
+        return tuple(numbers)
+    with strategy.scope():
+        *total, times = _sum_over_workers(
+            tf.constant([*numbers, 1.0], tf.float64) * float(worker == 0)
+        ).numpy()
+        return tuple(float(number / times) for number in total)
 
 
 @tf.function

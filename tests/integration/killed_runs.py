@@ -5,8 +5,9 @@
 Each kill point is one process on the run folder. It is killed by SIGKILL, at "step:7" when its
 seventh step has ended, at "file:30" before its thirtieth operation on a file of the run folder, at
 "rename:.best" before the first renaming of a file whose name begins so, at "time:0.5" half a second
-after its first step. At "term:3" it gets a SIGTERM when its third step has ended; "none" lets it
-be. Prints a line of the kill point, the exit code, and how many steps and operations there were.
+after its first step. At "term:3" it gets a SIGTERM when its third step has ended; with "slow:1"
+every renaming of a file takes a second; "none" lets it be. Prints a line of the kill point, the
+exit code, and how many steps and operations there were.
 """
 
 import json
@@ -15,6 +16,7 @@ import pathlib
 import signal
 import sys
 import threading
+import time
 import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
@@ -48,6 +50,8 @@ def arm(kill_point: str, run_dir: str) -> dict[str, int]:
             name = pathlib.Path(str(arguments[0])).name
             if (kind, event) == ("rename", "os.rename") and name.startswith(wanted):
                 kill()
+            if (kind, event) == ("slow", "os.rename"):
+                time.sleep(float(wanted))
 
     class CountedSteps(fitting.SkippedSteps):
         def on_train_batch_end(self, batch, logs=None):

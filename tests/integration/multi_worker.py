@@ -158,6 +158,7 @@ def main() -> None:
         agreed=[
             strategies.agree(strategy, flag) for flag in (False, worker == 0, worker == 1, True)
         ],
+        chiefs=strategies.chiefs(strategy, (2**40 + worker, -1 - worker, worker)),
         chief=strategies.is_chief(strategy),
     )
     for name in arguments.cases:

@@ -81,6 +81,7 @@ def test_two_workers_train_as_one_does(start, tmp_path, cases):
         about = np.load(tmp_path / f"strategy-{worker}.npz")
         np.testing.assert_array_equal(about["numbers"], np.arange(4) + 4 * worker)
         assert about["agreed"].tolist() == [False, True, True, True]
+        assert about["chiefs"].tolist() == [2**40, -1, 0]
         assert about["chief"] == (worker == 0)
         for name in cases:
             tolerance = TOLERANCES[name]
@@ -201,6 +202,7 @@ def test_logical_devices_share_the_rows_in_order():
     np.testing.assert_array_equal(parts, [[0, 1, 2, 3], [4, 5, 6, 7]])
     assert strategies.is_chief(strategy)
     assert [strategies.agree(strategy, flag) for flag in (False, True)] == [False, True]
+    assert strategies.chiefs(strategy, (3, 4)) == (3, 4)
     with pytest.raises(ValueError, match="Received: batch_size=7"):
         strategies.input_rows(strategy, 7)
 

@@ -53,7 +53,10 @@ def train_in_two_workers(folder, run_dir, *kill_points, other_run_dir=None):
 def test_two_workers_stop_together_and_train_as_two_devices(tmp_path, monkeypatch):
     small_records.write(tmp_path)
     run_dir = tmp_path / "workers"
-    codes, messages = train_in_two_workers(tmp_path, run_dir, ("none", "term:3"), ("none", "none"))
+    # Worker 1 is back while the chief is still writing the checkpoint both go on from.
+    codes, messages = train_in_two_workers(
+        tmp_path, run_dir, ("slow:1", "term:3"), ("none", "none")
+    )
     assert codes == [[0, 0], [0, 0]], messages
     # Asked alone, worker 1 took the other along.
     assert "Stopped and saved at epoch 0, step" in messages[0]
