@@ -51,10 +51,10 @@ class EventVideoSettings:
     """
 
     num_classes: int = 6
-    train_clips: int = 720
+    train_clips: int = 2160
     validation_clips: int = 150
     test_clips: int = 240
-    background_clips: int = 120
+    background_clips: int = 360
     num_segments: int = 10
     segment_s: float = 0.5
     event_segments: tuple[int, int] = (4, 8)

@@ -21,7 +21,9 @@ def branch_figure(
     chance: float | None = None,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Draws three bars for every modality of every run, one panel a modality.
+    """Draws a bar a kind for every modality of every run, one panel a modality.
+
+    A kind of which no run says anything has no bar, and no place in the legend.
 
     Args:
       accuracies: Of each run, of each modality, by kind (`KINDS`), in [0, 1]; what is missing or
@@ -41,8 +43,16 @@ def branch_figure(
             "A figure needs a run and a modality. "
             f"Received: runs={list(accuracies)}, modalities={list(modalities)}."
         )
-    # A line for the run's name, three bars, and half a line of air.
-    step = len(KINDS) + 1.5
+    known = {
+        kind
+        for by_modality in accuracies.values()
+        for by_kind in by_modality.values()
+        for kind, value in by_kind.items()
+        if np.isfinite(value)
+    }
+    kinds = [kind for kind in KINDS if kind in known]
+    # A line for the run's name, the bars, and half a line of air.
+    step = len(kinds) + 1.5
     height = 0.5 + len(modalities) * (0.55 + 0.17 * step * len(accuracies))
     figure, all_axes = blank_figure(theme, height, rows=len(modalities))
     for axes, modality, color in zip(all_axes, modalities, _colors(modalities, theme), strict=True):
@@ -55,7 +65,7 @@ def branch_figure(
             top = place * step
             short = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
             axes.text(0.005, top, short, color=theme.ink, fontsize=9, va="center", parse_math=False)
-            for number, kind in enumerate(KINDS, start=1):
+            for number, kind in enumerate(kinds, start=1):
                 value = by_modality.get(modality, {}).get(kind, np.nan)
                 # Nothing is drawn of a bar that is no number, but the legend has it.
                 axes.barh(

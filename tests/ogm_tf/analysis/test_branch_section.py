@@ -40,6 +40,11 @@ def test_bars_are_as_long_as_the_accuracies():
     ]
     legend = [text.get_text() for text in audio.get_legend().get_texts()]
     assert sorted(legend) == ["branch", "chance", "probe of encoder", "trained alone"]
+    without = {"plain": {"audio": {"alone": NAN, "probe": 0.875, "branch": 0.85}}}
+    (axes,) = branch_figures.branch_figure(without, ["audio"]).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.875, 0.85]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["probe of encoder", "branch"]
     with pytest.raises(ValueError, match=r"Received: runs=\[\], modalities=\['audio'\]"):
         branch_figures.branch_figure({}, ["audio"])
 
