@@ -10,11 +10,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from input_pipelines import dataset, video
 from input_pipelines.index import read_index
-from launchers import evaluate, export, predictions, prepare, provenance, recording, report, train
+from launchers import (
+    evaluate,
+    export,
+    networks,
+    predictions,
+    prepare,
+    provenance,
+    recording,
+    report,
+    train,
+)
 from launchers.runs import RunFolder
 from launchers.training import TrainSettings
 from ogm_tf.analysis import embedding, figures
-from tests.integration import small_records
+from tests.integration import killed_runs, small_records
 from tests.ogm_tf.analysis import parsed_page
 
 
@@ -26,6 +36,11 @@ def records_dir(tmp_path_factory):
 def settings(records_dir, output_dir, **overrides):
     arguments = {**small_records.TRAINING, "batch_size": 8}
     return TrainSettings(str(records_dir), str(output_dir), **arguments | overrides)
+
+
+@pytest.fixture
+def small_encoders(monkeypatch):
+    monkeypatch.setattr(networks, "_encoder", killed_runs.encoder)
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +186,12 @@ def test_settings_come_from_the_records(run_dir, records_dir):
     assert model.encoders["visual"].input_shape[1:] == index.settings.shapes["visual"]
 
 
-def test_a_loss_that_is_no_number_ends_the_run(records_dir, tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run(records_dir, tmp_path, small_encoders):
     with pytest.raises(ArithmeticError, match="2 steps in a row.*Received: .*epoch [01], step"):
         train.run(settings(records_dir, tmp_path / "run", learning_rate=1e30, max_skipped_steps=2))
 
 
-def test_removed_sound_leaves_vision_only(records_dir, tmp_path):
+def test_removed_sound_leaves_vision_only(records_dir, tmp_path, small_encoders):
     train.run(settings(records_dir, tmp_path / "run", remove_modality="audio", epochs=1))
     model = RunFolder(tmp_path / "run").load_best()
     data = dataset.eval_dataset(records_dir, "test", 12, removed="audio")
@@ -215,7 +230,7 @@ def test_real_clips_become_records(grid_digits, tmp_path):
     assert all(np.abs(np.diff(clip.frames.astype(float), axis=0)).mean() > 0.5 for clip in clips)
 
 
-def test_records_of_an_object_store_train_and_evaluate(records_dir, tmp_path):
+def test_records_of_an_object_store_train_and_evaluate(records_dir, tmp_path, small_encoders):
     store = f"ram://{tmp_path.name}"
     for path in records_dir.iterdir():
         with tf.io.gfile.GFile(f"{store}/{path.name}", "wb") as file:

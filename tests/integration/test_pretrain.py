@@ -68,9 +68,12 @@ def tiny_l3_net(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "model", ["avca", *(pytest.param(name, marks=pytest.mark.slow) for name in ("l3net", "avsa"))]
+    ("model", "size"),
+    [("l3net", "tiny"), *(pytest.param(name, "small", marks=pytest.mark.slow) for name in KINDS)],
 )
-def test_every_network_learns_from_records(records, tmp_path, model):
+def test_every_network_learns_from_records(records, tmp_path, request, model, size):
+    if size == "tiny":
+        request.getfixturevalue("tiny_l3_net")
     metrics = pretrain.run(settings(records(model), tmp_path / "run", model))
     folder = RunFolder(tmp_path / "run")
     history = folder.read_history()
