@@ -37,21 +37,53 @@ class EvalData(NamedTuple):
     index: Index
 
 
-def steps_per_epoch(index: Index, batch_size: int, split: str = "train") -> int:
-    """Returns the full batches in one epoch of a split.
+def steps_per_epoch(
+    index: Index, batch_size: int, split: str = "train", num_clips: int | None = None
+) -> int:
+    """Returns the full batches in one epoch of a split, or of `num_clips` of its clips.
 
     Raises:
       ValueError: where there is not one, or no such split.
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}.")
-    num_clips = _num_clips(index, split)
+    in_split = _num_clips(index, split)
+    num_clips = in_split if num_clips is None else num_clips
     if batch_size > num_clips:
         raise ValueError(
             f"`batch_size` must be at most the number of clips in the split {split!r}, "
             f"{num_clips}. Received: batch_size={batch_size}."
         )
     return num_clips // batch_size
+
+
+def hold_out(
+    index: Index, batch_size: int, seed: int, share: float, split: str = "train"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides a split's clips at random into those to train on, and whole batches of others.
+
+    Args:
+      index: Of the records.
+      batch_size: Clips a global batch.
+      seed: Of the choice.
+      share: Of the clips to hold out, in (0, 1); rounded to batches, at least one.
+      split: Name of the split.
+
+    Returns:
+      The numbers of both, int64, ascending.
+
+    Raises:
+      ValueError: where either would have no whole batch.
+    """
+    num_clips = _num_clips(index, split)
+    num_held_out = max(1, round(share * num_clips / batch_size)) * batch_size
+    if num_clips - num_held_out < batch_size:
+        raise ValueError(
+            "What is held out, and what is left, must each be a whole batch of clips. Received: "
+            f"{num_clips} clips, batch_size={batch_size}, share={share}."
+        )
+    order = epoch_order(seed, -1, num_clips).numpy()
+    return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
 
 
 def train_dataset(
@@ -64,6 +96,7 @@ def train_dataset(
     rows: Rows | None = None,
     audio_noise_snr_db: float | None = None,
     removed: str | None = None,
+    numbers: np.ndarray | None = None,
 ) -> TrainData:
     """Endless batches for training; every epoch is a new permutation, its remainder left out.
 
@@ -92,8 +125,8 @@ def train_dataset(
     index, reader = _open(records_dir, split, batch_size, audio_noise_snr_db, removed)
     if start_step < 0:
         raise ValueError(f"`start_step` must be >= 0. Received: start_step={start_step}.")
-    num_clips = index.splits[split].num_clips
-    steps = steps_per_epoch(index, batch_size, split)
+    num_clips = index.splits[split].num_clips if numbers is None else len(numbers)
+    steps = steps_per_epoch(index, batch_size, split, num_clips)
     positions, batch_rows = own_positions(steps, batch_size, rows)
     positions = tf.constant(positions)
     first_epoch, first_step = divmod(start_step, steps)
@@ -103,6 +136,8 @@ def train_dataset(
     def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         own = positions[tf.where(epoch == first_epoch, num_skipped, 0) :]
         clip_numbers = tf.gather(epoch_order(seed, epoch, num_clips), own)
+        if numbers is not None:
+            clip_numbers = tf.gather(tf.constant(numbers, tf.int64), clip_numbers)
         samples = tf.data.Dataset.from_tensor_slices(epoch * steps * batch_size + own)
         return tf.data.Dataset.zip((samples, reader.read(clip_numbers)))
 
@@ -125,6 +160,7 @@ def eval_dataset(
     audio_noise_snr_db: float | None = None,
     removed: str | None = None,
     limit_clips: int = 0,
+    numbers: np.ndarray | None = None,
 ) -> EvalData:
     """Batches of one size in which every clip of a split is once, in the order of the shards.
 
@@ -139,6 +175,7 @@ def eval_dataset(
       audio_noise_snr_db: Decibels of white noise mixed into the sound; None for none.
       removed: Modality whose input is all zeros, or several with commas; None for none.
       limit_clips: Clips to read, chosen at random from the split, >= 0; 0: all.
+      numbers: In place of that, the clips to read, in the order of the shards.
 
     Returns:
       Elements `(inputs as in training, label int32 [B], weight float32 [B])`; every worker gets as
@@ -153,12 +190,14 @@ def eval_dataset(
     if limit_clips < 0:
         raise ValueError(f"`limit_clips` must be >= 0. Received: limit_clips={limit_clips}.")
     in_split = index.splits[split].num_clips
-    num_clips = min(limit_clips or in_split, in_split)
+    chosen = None if numbers is None else tf.constant(numbers, tf.int64)
+    if 0 < limit_clips < in_split:
+        # Not every so many: the classes of a list may alternate.
+        chosen = tf.sort(epoch_order(seed, 0, in_split)[:limit_clips])
+    num_clips = in_split if chosen is None else len(chosen)
     positions, batch_rows = own_positions(-(-num_clips // batch_size), batch_size, rows)
     own = tf.constant(positions[positions < num_clips])
-    if num_clips < in_split:
-        # Not every so many: the classes of a list may alternate.
-        chosen = tf.sort(epoch_order(seed, 0, in_split)[:num_clips])
+    if chosen is not None:
         own = tf.gather(chosen, own)
     load = clips.Loader(index.input_settings, seed, False, audio_noise_snr_db, removed)
 

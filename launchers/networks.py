@@ -158,6 +158,7 @@ def make_modulation(settings: FitSettings) -> Modulation | None:
         ),
         "agm": lambda: modulation.AGM(settings.alpha, *window),
         "unimodal": lambda: modulation.Unimodal(settings.unimodal_weight, *window),
+        "gblend": lambda: modulation.GBlend(*window),
         "mmpareto": lambda: modulation.MMPareto(settings.pareto_gamma, *window),
         "opm": lambda: modulation.OPM(
             settings.opm_base,

@@ -14,6 +14,8 @@ import functools
 from collections.abc import Sequence
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from input_pipelines import dataset
 from input_pipelines.index import Index, read_index
@@ -23,6 +25,7 @@ from launchers.settings import launch
 from launchers.training import TrainSettings
 from ogm_tf import OGMModel
 from ogm_tf.checkpoint_files import Position
+from ogm_tf.modulation import GBlendEstimator
 from ogm_tf.representation.probe_curve import ProbeCurve
 
 
@@ -38,7 +41,7 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
         index.splits,
         functools.partial(_read, settings, index),
         functools.partial(build_model, settings, index),
-        functools.partial(_probes, settings, index),
+        functools.partial(_callbacks, settings, index),
     )
 
 
@@ -58,7 +61,13 @@ def check(settings: TrainSettings) -> Index:
             "--probe_every_epochs needs records with a validation split (prepare "
             f"--validation_fraction). Received: splits {', '.join(index.splits)}."
         )
-    steps = dataset.steps_per_epoch(index, settings.batch_size)
+    trained_on, held_out = _divided(settings, index)
+    if held_out is not None and settings.strategy == "multi_worker":
+        raise ValueError(
+            "--modulation=gblend trains each head beside the run, which it does on one machine. "
+            f"Received: modulation={settings.modulation}, strategy={settings.strategy}."
+        )
+    steps = _steps(settings, index, trained_on)
     if settings.accumulate_steps > steps:
         raise ValueError(
             f"--accumulate_steps must be at most the {steps} batches of an epoch. "
@@ -67,34 +76,70 @@ def check(settings: TrainSettings) -> Index:
     return index
 
 
-def _probes(
+def _divided(settings: TrainSettings, index: Index) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Returns the numbers of the clips to train on, and of those held out; None: all, and none."""
+    if "gblend" not in settings.modulation.split("+"):
+        return None, None
+    return dataset.hold_out(index, settings.batch_size, settings.seed, settings.gblend_held_out)
+
+
+def _steps(settings: TrainSettings, index: Index, trained_on: np.ndarray | None) -> int:
+    num_clips = None if trained_on is None else len(trained_on)
+    return dataset.steps_per_epoch(index, settings.batch_size, num_clips=num_clips)
+
+
+def _callbacks(
     settings: TrainSettings, index: Index, model: OGMModel
 ) -> Sequence[keras.callbacks.Callback]:
-    """Returns what probes the encoders while they are trained, if that is wanted."""
-    if not settings.probe_every_epochs:
-        return ()
-    read = functools.partial(
-        dataset.eval_dataset,
-        settings.records_dir,
-        # As many as one device has to hold in training.
-        batch_size=settings.batch_size // model.distribute_strategy.num_replicas_in_sync,
-        audio_noise_snr_db=settings.audio_noise_snr_db,
-        removed=settings.remove_modality,
-    )
-    probe = ProbeCurve(
-        model.encoders,
-        read("train", limit_clips=settings.probe_clips).dataset,
-        read("validation").dataset,
-        num_classes=len(index.class_names),
-        every_epochs=settings.probe_every_epochs,
-    )
-    return (probe,)
+    """Returns what probes the encoders while they are trained, and what weighs losses."""
+    common = {
+        "audio_noise_snr_db": settings.audio_noise_snr_db,
+        "removed": settings.remove_modality,
+    }
+    found = []
+    if settings.probe_every_epochs:
+        read = functools.partial(
+            dataset.eval_dataset,
+            settings.records_dir,
+            # As many as one device has to hold in training.
+            batch_size=settings.batch_size // model.distribute_strategy.num_replicas_in_sync,
+            **common,
+        )
+        found.append(
+            ProbeCurve(
+                model.encoders,
+                read("train", limit_clips=settings.probe_clips).dataset,
+                read("validation").dataset,
+                num_classes=len(index.class_names),
+                every_epochs=settings.probe_every_epochs,
+            )
+        )
+    trained_on, held_out = _divided(settings, index)
+    if held_out is not None:
+        training = dataset.train_dataset(
+            settings.records_dir, settings.batch_size, settings.seed, numbers=trained_on, **common
+        )
+        steps = training.steps_per_epoch
+        judged = dataset.eval_dataset(
+            settings.records_dir, "train", settings.batch_size, numbers=held_out, **common
+        )
+        found.append(
+            GBlendEstimator(
+                training.dataset.take(steps).apply(tf.data.experimental.assert_cardinality(steps)),
+                # Whole batches: nothing is padded.
+                judged.dataset.map(lambda inputs, labels, weights: (inputs, labels)),
+                settings.gblend_super_epoch,
+                settings.gblend_epochs,
+            )
+        )
+    return found
 
 
 def _read(
     settings: TrainSettings, index: Index, rows: dataset.Rows, start: Position
 ) -> fitting.Data:
-    steps = dataset.steps_per_epoch(index, settings.batch_size)
+    trained_on, _ = _divided(settings, index)
+    steps = _steps(settings, index, trained_on)
     common = {
         "rows": rows,
         "audio_noise_snr_db": settings.audio_noise_snr_db,
@@ -105,6 +150,7 @@ def _read(
         settings.batch_size,
         settings.seed,
         start_step=start.epoch * steps + start.step,
+        numbers=trained_on,
         **common,
     )
     recorder = recording.recorder(settings, index)

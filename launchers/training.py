@@ -10,7 +10,7 @@ FUSIONS = ("concat", "sum", "film", "gated", "mmcosine")
 MODALITIES = ("audio", "visual", "flow")
 MODULATIONS = ("none", "ogm", "ogm_ge")
 # What `train` has beside; any of them may be joined by "+".
-METHODS = ("ogm", "ogm_ge", "unimodal", "mmpareto", "opm", "agm", "pmr")
+METHODS = ("ogm", "ogm_ge", "unimodal", "gblend", "mmpareto", "opm", "agm", "pmr")
 # Those of whose coefficients --alpha is the strength.
 METHODS_WITH_ALPHA = ("ogm", "ogm_ge", "agm")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -131,6 +131,11 @@ class TrainSettings(FitSettings, RecordsSettings):
     unimodal_weight: float = not_negative(
         1.0, "Of each modality's own loss, with --modulation=unimodal."
     )
+    gblend_held_out: float = fraction(
+        0.2, "Share of the training clips that G-Blend judges by, and the network does not see."
+    )
+    gblend_super_epoch: int = positive(10, "Epochs after which G-Blend weighs the losses anew.")
+    gblend_epochs: int = positive(1, "Passes over the clips for which it trains each head alone.")
     pareto_gamma: float = positive(
         1.5, "Length of MMPareto's step as a share of that of the gradients' sum."
     )

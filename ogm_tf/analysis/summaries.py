@@ -10,13 +10,14 @@ import numpy as np
 
 _MODULATION_TITLES = {
     "none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE", "unimodal": "uni-modal losses",
-    "mmpareto": "MMPareto", "opm": "OPM", "agm": "AGM", "pmr": "PMR",
+    "gblend": "G-Blend", "mmpareto": "MMPareto", "opm": "OPM", "agm": "AGM", "pmr": "PMR",
 }  # fmt: skip
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
 _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
 MODULATION_SETTINGS = (
     "modulation", "alpha", *_WINDOW_SETTINGS, "modulation_rule", "modulation_variables",
-    "unimodal_weight", "pareto_gamma", "opm_base", "opm_strength", "opm_probability",
+    "unimodal_weight", "gblend_held_out", "gblend_super_epoch", "gblend_epochs",
+    "pareto_gamma", "opm_base", "opm_strength", "opm_probability",
     "pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch",
 )  # fmt: skip
 # What changes no weight: what is written, and what is looked at on the way. Runs that differ in it

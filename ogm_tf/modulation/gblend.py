@@ -1,5 +1,7 @@
 """Gradient blending: losses weighted by how well, and how little over, each head learns."""
 
+from collections.abc import Callable, Iterator
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -49,7 +51,10 @@ class GBlend(Modulation):
 
 
 class GBlendEstimator(keras.callbacks.Callback):
-    """Estimates the weights of `GBlend` anew at the beginning of every super-epoch.
+    """Estimates the weights of `GBlend` before the first epoch and after every super-epoch.
+
+    A training that goes on has them in its checkpoint, and estimates none before its first epoch:
+    one whose optimiser has made no update yet is new.
 
     From the weights that the network has, each head is trained alone for some epochs, and all is
     put back. Of what a head's loss came down by on held-out data, its generalisation G, and of how
@@ -85,11 +90,20 @@ class GBlendEstimator(keras.callbacks.Callback):
                 raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={value!r}.")
         self.training, self.held_out = training, held_out
         self.super_epoch, self.epochs = super_epoch, epochs
+        self._train_function: Callable[[Iterator], object] | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch % self.super_epoch == 0:
-            found = self.estimate()
-            logging.info("Epoch %d: G-Blend weighs the losses %s.", epoch, np.round(found, 3))
+        # What a checkpoint remembers of the method is put back in the first step, after this.
+        if int(self.model.optimizer.iterations.numpy()) == 0:
+            self._log(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.super_epoch == 0 and epoch + 1 < self.params["epochs"]:
+            self._log(epoch + 1)
+
+    def _log(self, epoch: int) -> None:
+        found = self.estimate()
+        logging.info("Epoch %d: G-Blend weighs the losses %s.", epoch, np.round(found, 3))
 
     def estimate(self) -> np.ndarray:
         """Estimates and sets the weights, and returns them, `[M + 1]`."""
@@ -98,6 +112,7 @@ class GBlendEstimator(keras.callbacks.Callback):
         with strategy.scope():
             weights = method.weights(len(self.model.branches))
         current = self._read(weights)
+        self._train_function = self._traced()
         saved = self._snapshot()
         before = self._losses()
         after = []
@@ -124,12 +139,21 @@ class GBlendEstimator(keras.callbacks.Callback):
 
     def _train(self) -> None:
         strategy = self.model.distribute_strategy
+        steps = int(self.training.cardinality())
         for _ in range(self.epochs):
             iterator = iter(strategy.experimental_distribute_dataset(self.training))
-            steps = int(self.training.cardinality())
             for _ in range(steps // self._steps_at_once()):
-                self.model.train_function(iterator)
+                self._train_function(iterator)
         self.model._accumulator.clear()
+
+    def _traced(self) -> Callable[[Iterator], object]:
+        """Returns what `fit` trains by: not what puts a checkpoint back in its first step."""
+        of_fit = self.model.train_function
+        if self.model.run_eagerly or isinstance(of_fit, tf.types.experimental.PolymorphicFunction):
+            return of_fit
+        own = self.model.make_train_function(force=True)
+        self.model.train_function = of_fit
+        return own
 
     def _steps_at_once(self) -> int:
         return int(self.model._steps_per_execution.numpy().item())
@@ -164,7 +188,8 @@ class GBlendEstimator(keras.callbacks.Callback):
             if not isinstance(inner, keras.optimizers.legacy.Optimizer):
                 inner.build(self.model.trainable_variables)
         variables = optimizer.variables
-        return [*self.model.weights, *(variables() if callable(variables) else variables)]
+        variables = variables() if callable(variables) else variables
+        return [*self.model.weights, *variables, *self.model.method_variables]
 
     def _snapshot(self) -> list[tuple[tf.Variable, np.ndarray]]:
         return [(variable, self._read(variable)) for variable in self._variables()]

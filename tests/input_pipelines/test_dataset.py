@@ -156,6 +156,30 @@ def test_every_epoch_is_a_permutation_without_the_remainder(clips):
     assert set(itertools.chain(*epochs)) == set(names)
 
 
+def test_clips_that_are_held_out_are_not_trained_on(clips):
+    index = dataset.read_index(clips)
+    kept, held_out = dataset.hold_out(index, 4, seed=2, share=0.2)
+    assert len(held_out) == 4 and sorted([*kept, *held_out]) == list(range(11))
+    assert list(kept) == sorted(kept) and list(held_out) == sorted(held_out)
+    assert any(set(dataset.hold_out(index, 4, s, 0.2)[1]) != set(held_out) for s in (3, 4))
+    data = dataset.train_dataset(clips, 4, seed=1, numbers=kept)
+    assert data.steps_per_epoch == dataset.steps_per_epoch(index, 4, num_clips=7) == 1
+    seen = [_fingerprints(inputs) // 2 - 1 for inputs, _ in data.dataset.take(8)]
+    assert {len(set(epoch)) for epoch in seen} == {4}
+    assert set(np.concatenate(seen)) == set(kept)
+    judged = dataset.eval_dataset(clips, "train", 4, numbers=held_out)
+    assert judged.num_clips == 4
+    ((inputs, labels, weights),) = judged.dataset
+    np.testing.assert_array_equal(_fingerprints(inputs) // 2 - 1, held_out)
+    np.testing.assert_array_equal(labels, held_out % 3)
+    assert weights.numpy().all()
+    # Starting late is going on.
+    later = dataset.train_dataset(clips, 4, seed=1, numbers=kept, start_step=3)
+    np.testing.assert_array_equal(_fingerprints(next(iter(later.dataset))[0]) // 2 - 1, seen[3])
+    with pytest.raises(ValueError, match="whole batch.*11 clips, batch_size=6, share=0.2"):
+        dataset.hold_out(index, 6, seed=2, share=0.2)
+
+
 def test_augmentation_differs_between_clips_and_epochs(tmp_path):
     folder = handmade_records.write(tmp_path, {"train": [random_clip(3)] * 4}, shards=1)
     batches = list(dataset.train_dataset(folder, 4, seed=0).dataset.take(2))

@@ -13,7 +13,7 @@ from ogm_tf.callbacks import SkippedSteps
 from tests.integration import killed_runs, small_records
 from tests.integration.same_runs import assert_same_runs
 
-METHODS = "opm+agm+pmr"
+METHODS = "opm+agm+pmr+gblend"
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,10 @@ def records_dir(tmp_path_factory):
 
 
 def settings(records_dir, output_dir, **own):
-    own = {**small_records.TRAINING, "checkpoint_every_steps": 2, "modulation": METHODS, **own}
+    own = {
+        **small_records.TRAINING, "checkpoint_every_steps": 2, "modulation": METHODS,
+        "gblend_super_epoch": 1, **own,
+    }  # fmt: skip
     return TrainSettings(records_dir=str(records_dir), output_dir=str(output_dir), **own)
 
 
@@ -51,7 +54,7 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(records_dir, tmp_pa
     history = RunFolder(tmp_path / "whole").read_history()
     assert max(history["audio_coefficient"] + history["visual_coefficient"]) > 1
     page = report.run(report.ReportSettings((str(tmp_path / "whole"),), str(tmp_path / "page")))
-    assert "OPM + AGM + PMR" in page.read_text("utf-8")
+    assert "OPM + AGM + PMR + G-Blend" in page.read_text("utf-8")
 
 
 @pytest.mark.parametrize(

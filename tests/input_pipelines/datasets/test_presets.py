@@ -161,7 +161,7 @@ def test_built_in_events_are_for_prepare_train_and_extract():
     # A window is a segment, and the segments are the video.
     assert settings.window_s == videos.segment_s
     assert extracting.segments * settings.window_s == videos.duration_s
-    assert (training.encoder, training.epochs) == ("small_cnn", 40)
+    assert (training.encoder, training.epochs) == ("small_cnn", 16)
 
 
 def _flags(name):
