@@ -20,11 +20,11 @@ import multiprocessing
 import os
 import pathlib
 import re
-import resource
 import tempfile
 import time
 from multiprocessing.connection import Connection
 
+from benchmarks import memory
 from benchmarks.damaged_media import Case, make_case, make_originals
 from input_pipelines.listing import Clip
 from input_pipelines.media import MediaError, read_clip
@@ -78,7 +78,7 @@ def read_case(case: Case, folder: pathlib.Path) -> dict[str, object]:
         "outcome": outcome,
         "reason": reason,
         "seconds": round(seconds, 3),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mb": round(memory.peak_mib()),
     }
 
 

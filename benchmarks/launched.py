@@ -1,5 +1,6 @@
 """Launchers in processes of their own, what their runs took, and where the results are kept."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,11 +11,13 @@ import sys
 import time
 from typing import Any
 
+from benchmarks import memory
 from launchers.runs import RunFolder, write_json
 from launchers.settings import LauncherSettings
 
 _PRESETS = pathlib.Path(__file__).resolve().parents[1] / "launchers" / "presets"
 _TIME = "training.json"
+_BETWEEN_LOOKS_S = 0.2
 
 
 def preset(prefix: str, model: str) -> str:
@@ -22,13 +25,29 @@ def preset(prefix: str, model: str) -> str:
     return str(_PRESETS / f"{prefix}_{model}.flags")
 
 
-def launch(name: str, *arguments: str) -> None:
-    """Runs a launcher in a process of its own, so that its time and memory are its own.
+def launch(name: str, *arguments: str) -> float:
+    """Runs a launcher in a process of its own, and returns the peak of its memory, MiB.
 
     Raises:
       subprocess.CalledProcessError: where it fails.
     """
-    subprocess.run([sys.executable, "-m", f"launchers.{name}", *arguments], check=True)
+    command = [sys.executable, "-m", f"launchers.{name}", *arguments]
+    with subprocess.Popen(command) as process:
+        peak_mib = 0.0
+        try:
+            while process.poll() is None:
+                # Nothing is known of one that has ended.
+                with contextlib.suppress(OSError):
+                    peak_mib = memory.peak_mib(process.pid)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_BETWEEN_LOOKS_S)
+        except BaseException:
+            # So that it saves what it has done.
+            process.terminate()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return peak_mib
 
 
 def train(name: str, run_dir: pathlib.Path, *arguments: str) -> dict[str, float | None]:
@@ -50,7 +69,7 @@ def train(name: str, run_dir: pathlib.Path, *arguments: str) -> dict[str, float 
     """
     is_whole = not run_dir.exists()
     begin = time.monotonic()
-    launch(name, f"--output_dir={run_dir}", *arguments)
+    peak_mib = launch(name, f"--output_dir={run_dir}", *arguments)
     seconds = time.monotonic() - begin
     metrics = RunFolder(run_dir).read_metrics()
     if "test" not in metrics:
@@ -61,9 +80,14 @@ def train(name: str, run_dir: pathlib.Path, *arguments: str) -> dict[str, float 
         )
     path = run_dir / _TIME
     if not path.exists():
-        write_json(path, {"seconds": seconds if is_whole else None})
+        write_json(path, {"seconds": seconds if is_whole else None, "peak_mib": peak_mib})
     seconds = json.loads(path.read_text())["seconds"]
     return {**metrics["test"], "minutes": None if seconds is None else seconds / 60}
+
+
+def peak_mib(run_dir: pathlib.Path) -> float:
+    """Returns the peak of the memory of the process that ended the training of a run, MiB."""
+    return json.loads((run_dir / _TIME).read_text())["peak_mib"]
 
 
 def write_results(settings: LauncherSettings, name: str, **results: Any) -> None:

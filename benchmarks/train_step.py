@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import pathlib
 import platform
-import resource
 import time
 from collections.abc import Callable
 
@@ -23,6 +22,7 @@ import tensorflow as tf
 from absl import logging
 
 import ogm_tf
+from benchmarks import memory
 from launchers.runs import write_json
 from launchers.settings import LauncherSettings, launch, positive, setting
 
@@ -119,7 +119,7 @@ def _peak_memory(settings: TrainStepSettings, precision: str, method: str) -> fl
     step = _step(_model(method), batch)
     for _ in range(WARM_UP_STEPS):
         step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return memory.peak_mib()
 
 
 def _model(method: str) -> keras.Model:

@@ -38,6 +38,35 @@ def student_quantile(degrees: int) -> float:
     return high
 
 
+def student_p(values: Sequence[float]) -> float:
+    """Returns the p of a two-sided t-test of a mean against 0; NaN of fewer than 2 values.
+
+    Of paired differences it is the paired t-test. Values that are all equal differ from 0 surely,
+    p = 0, or are 0, p = 1.
+    """
+    values = np.asarray(values, float)
+    if values.size < 2:
+        return math.nan
+    mean, error = values.mean(), values.std(ddof=1) / math.sqrt(values.size)
+    if error == 0:
+        return float(mean == 0)
+    return max(0.0, 1 - _probability_within(abs(mean) / error, values.size - 1))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Returns p values corrected for their number: Holm's step-down, in the order given.
+
+    The k-th smallest of n, from 0, becomes (n - k) times itself, no less than one before it, and
+    at most 1 (Holm, 1979).
+    """
+    corrected = [math.nan] * len(ps)
+    least = 0.0
+    for rank, index in enumerate(np.argsort(ps)):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
+        corrected[index] = least
+    return corrected
+
+
 def wilson(num_right: float, num_all: int) -> tuple[float, float]:
     """Returns Wilson's 95 % interval of a share; NaN of nothing.
 

@@ -27,6 +27,7 @@ def test_every_small_network_finds_the_events(features_dir, tmp_path, model, sup
     settings = from_flagfile(
         LocalizeSettings,
         PRESETS / f"synthetic_{model}.flags",
+        model=model,
         features_dir=str(features_dir),
         output_dir=str(tmp_path / "run"),
         supervision=supervision,

@@ -29,3 +29,19 @@ def test_wilsons_interval_by_hand():
     assert intervals.wilson(0, 10) == pytest.approx((0, 3.8415 / 13.8415), abs=1e-4)
     assert intervals.wilson(3, 3)[1] == pytest.approx(1)
     assert all(map(math.isnan, intervals.wilson(0, 0)))
+
+
+def test_p_of_students_test_by_the_tables():
+    # t = 0.2 / (0.1 / sqrt(3)) = 3.4641 at 2 degrees: 1 - t / sqrt(t^2 + 2) = 1 - 0.92582.
+    assert intervals.student_p([0.1, 0.2, 0.3]) == pytest.approx(0.07418, abs=1e-5)
+    assert intervals.student_p([-0.1, -0.2, -0.3]) == pytest.approx(0.07418, abs=1e-5)
+    assert intervals.student_p([-1.0, 1.0]) == 1 and intervals.student_p([0.0, 0.0]) == 1
+    assert intervals.student_p([0.5, 0.5]) == 0
+    assert math.isnan(intervals.student_p([0.5]))
+
+
+def test_holms_correction_by_hand():
+    # 4 * 0.01; 3 * 0.02; 2 * 0.03, no less than that; 1 * 0.04, no less.
+    assert intervals.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert intervals.holm([0.9, 0.6]) == [1.0, 1.0]
+    assert intervals.holm([]) == []
