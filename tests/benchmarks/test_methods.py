@@ -1,0 +1,73 @@
+"""What the comparison of all methods tries, chooses, and says."""
+
+import pathlib
+
+import pytest
+
+import launchers
+from benchmarks import methods
+from launchers.settings import from_flagfile
+from launchers.training import METHODS, TrainSettings
+
+PRESET = str(pathlib.Path(launchers.__file__).parent / "presets" / "synthetic.flags")
+
+
+@pytest.mark.parametrize("method", methods.TRIALS)
+def test_every_trial_is_one_of_train(method):
+    trials = methods.TRIALS[method]
+    assert len(trials) in (1, 3)
+    found = [
+        from_flagfile(
+            TrainSettings, PRESET, records_dir="r", output_dir="o", **methods._values(flags)
+        )
+        for flags in trials
+    ]
+    assert len(set(found)) == len(trials)
+    if method in METHODS:
+        assert {own.modulation for own in found} == {method}
+
+
+def test_all_methods_are_compared():
+    assert set(METHODS) < set(methods.TRIALS)
+
+
+def test_the_table_by_hand():
+    results = {
+        "none": [{"fused": a, "peak, MiB": 900.0} for a in (0.5, 0.6, 0.7)],
+        "audio only": [{"fused": a, "peak, MiB": 900.0} for a in (0.5, 0.5, 0.5)],
+        "ogm": [{"fused": a, "peak, MiB": 990.0} for a in (0.6, 0.8, 1.0)],
+        "pmr": [{"fused": a, "peak, MiB": 910.0} for a in (0.6, 0.5, 0.7)],
+    }
+    times = {"none": [2.0, 9.0, 1.0], "audio only": [2.0], "ogm": [3.0], "pmr": [2.5]}
+    # Differences .1 .2 .3: t = 3.4641, p = .0742, twice that; .1 -.1 0: p = 1.
+    assert methods.table(results, times).splitlines() == [
+        "| method | fused | peak, MiB | time |",
+        "| --- | --- | --- | --- |",
+        "| none | 0.600 ± 0.100 | 900 | 1.00 |",
+        "| audio only | 0.500 ± 0.000 | 900 | 1.00 |",
+        "| ogm | 0.800 ± 0.200 | 990 | 1.50 |",
+        "| pmr | 0.600 ± 0.100 | 910 | 1.25 |",
+        "",
+        "| less none | fused |",
+        "| --- | --- |",
+        "| ogm | +0.200 [-0.048, +0.448], p = 0.148 |",
+        "| pmr | +0.000 [-0.248, +0.248], p = 1 |",
+    ]
+
+
+def test_the_trial_that_validation_puts_first_is_chosen(monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(methods, "_train", lambda *arguments: trained.append(arguments[2:]))
+    scores = {"trial0": 0.5, "trial1": 0.7, "trial2": 0.7}
+    monkeypatch.setattr(
+        methods,
+        "_accuracies",
+        lambda _, run_dir, split: {methods.SWEEP: scores[run_dir.name], "fused": -len(split)},
+    )
+    settings = methods.MethodsSettings(PRESET, str(tmp_path), audio_noise_snr_db=(5.0,))
+    assert methods._choose(settings, "records", "ogm") == ["--modulation=ogm", "--alpha=0.8"]
+    assert [(path.name, seed) for path, _, seed in trained] == [
+        (f"trial{number}", 100) for number in range(3)
+    ]
+    assert methods._choose(settings, "records", "none") == []
+    assert len(trained) == 3
