@@ -114,9 +114,8 @@ def test_every_network_learns_from_records(records, tmp_path, request, model, si
     assert again == pytest.approx(metrics["test"])
 
 
-@pytest.mark.parametrize(
-    ("model", "stops"), [("l3net", (4,)), pytest.param("avca", (2, 4), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "stops"), [("l3net", (4,)), ("avca", (2, 4))])
 @pytest.mark.usefixtures("tiny_l3_net")
 def test_a_stopped_run_ends_like_an_uninterrupted_one(records, tmp_path, monkeypatch, model, stops):
     """It is stopped in the middle of an epoch, or of each, and goes on."""

@@ -105,7 +105,10 @@ def finer_twin(model):
 
 @pytest.mark.parametrize(
     ("name", "find", "word"),
-    [("avca", "attention_map", "Attention"), ("avsa", "activation_map", "Activation")],
+    [
+        ("avca", "attention_map", "Attention"),
+        pytest.param("avsa", "activation_map", "Activation", marks=pytest.mark.slow),
+    ],
 )
 def test_the_maps_of_the_page_are_those_of_the_networks(made, tmp_path, name, find, word):
     page = write_page(made[name], tmp_path, num_examples=2)

@@ -347,6 +347,24 @@ def test_two_replicas_and_accumulated_batches_are_one(make, mirrored):
             np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("make", MIXES, ids=lambda make: make().name)
+def test_half_precision_trains_alike(make, policy):
+    expected, start = trained(make), build(make()).get_weights()
+    keras.mixed_precision.set_global_policy(policy)
+    model = trained(make)
+    assert isinstance(model.optimizer, keras.mixed_precision.LossScaleOptimizer) == (
+        policy == "mixed_float16"
+    )
+    for ours, theirs, before in zip(
+        model.get_weights(), expected.get_weights(), start, strict=True
+    ):
+        # Of what two epochs changed.
+        assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(theirs - before) + 1e-3
+    for ours, theirs in zip(model.method_variables, expected.method_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=0.03)
+
+
 @pytest.mark.parametrize("make", MIXES, ids=lambda make: make().name)
 def test_methods_survive_a_file(make, tmp_path):
     model = compiled(build(make()))
