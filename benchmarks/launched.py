@@ -86,7 +86,10 @@ def train(name: str, run_dir: pathlib.Path, *arguments: str) -> dict[str, float 
 
 
 def peak_mib(run_dir: pathlib.Path) -> float:
-    """Returns the peak of the memory of the process that ended the training of a run, MiB."""
+    """Returns the peak of the memory of the first process that found a run's training ended, MiB.
+
+    As a rule it has trained the run, or its end.
+    """
     return json.loads((run_dir / _TIME).read_text())["peak_mib"]
 
 

@@ -11,9 +11,10 @@ Your own clips, and white noise in the test sound:
       --manifest=$GRID_DIGITS/manifest.csv --output_dir=runs/methods_grid \
       --audio_noise_snr_db=20,5,0,-5,-10
 
-Every method has three trials with one seed; the one whose fused accuracy on the validation split,
-its mean over the levels of noise, is highest is trained with the seeds of the comparison. Finished
-runs are kept, each in a process of its own: the same command goes on where it was stopped.
+Every method that has something to tune has three trials with one seed; the one whose fused accuracy
+on the validation split, its mean over the levels of noise, is highest is trained with the seeds of
+the comparison. Finished runs are kept, each in a process of its own: the same command goes on where
+it was stopped.
 Differences to plain training are paired by seed, their interval is Student's, 95 %, and their p of
 a two-sided paired t-test, corrected after Holm over the methods. Memory is the peak of the process
 that trains. Time is of a step on one batch, relative to plain training's: the methods take turns,

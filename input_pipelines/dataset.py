@@ -19,6 +19,8 @@ from input_pipelines.order import Rows, epoch_order, own_positions
 from input_pipelines.record_reader import RecordReader
 
 _NAMES_AT_ONCE = 256
+# Tells the draw of what is held out from others of the same seed.
+_HELD_OUT = 0x6B1E4D
 
 
 class TrainData(NamedTuple):
@@ -82,7 +84,8 @@ def hold_out(
             "What is held out, and what is left, must each be a whole batch of clips. Received: "
             f"{num_clips} clips, batch_size={batch_size}, share={share}."
         )
-    order = epoch_order(seed, -1, num_clips).numpy()
+    # Before a run has chosen its devices, which TensorFlow must not have touched.
+    order = np.random.default_rng([seed, _HELD_OUT]).permutation(num_clips)
     return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
 
 
@@ -190,8 +193,10 @@ def eval_dataset(
     if limit_clips < 0:
         raise ValueError(f"`limit_clips` must be >= 0. Received: limit_clips={limit_clips}.")
     in_split = index.splits[split].num_clips
-    chosen = None if numbers is None else tf.constant(numbers, tf.int64)
-    if 0 < limit_clips < in_split:
+    chosen = None
+    if numbers is not None:
+        chosen = tf.constant(numbers, tf.int64)
+    elif 0 < limit_clips < in_split:
         # Not every so many: the classes of a list may alternate.
         chosen = tf.sort(epoch_order(seed, 0, in_split)[:limit_clips])
     num_clips = in_split if chosen is None else len(chosen)

@@ -62,9 +62,9 @@ def check(settings: TrainSettings) -> Index:
             f"--validation_fraction). Received: splits {', '.join(index.splits)}."
         )
     trained_on, held_out = _divided(settings, index)
-    if held_out is not None and settings.strategy == "multi_worker":
+    if held_out is not None and settings.strategy != "default":
         raise ValueError(
-            "--modulation=gblend trains each head beside the run, which it does on one machine. "
+            "--modulation=gblend trains each head beside the run, which it does on one device. "
             f"Received: modulation={settings.modulation}, strategy={settings.strategy}."
         )
     steps = _steps(settings, index, trained_on)

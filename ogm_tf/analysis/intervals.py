@@ -57,12 +57,13 @@ def holm(ps: Sequence[float]) -> list[float]:
     """Returns p values corrected for their number: Holm's step-down, in the order given.
 
     The k-th smallest of n, from 0, becomes (n - k) times itself, no less than one before it, and
-    at most 1 (Holm, 1979).
+    at most 1 (Holm, 1979). NaN stays, and does not count.
     """
+    known = [index for index in np.argsort(ps) if not math.isnan(ps[index])]
     corrected = [math.nan] * len(ps)
     least = 0.0
-    for rank, index in enumerate(np.argsort(ps)):
-        least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
+    for rank, index in enumerate(known):
+        least = max(least, min(1.0, (len(known) - rank) * ps[index]))
         corrected[index] = least
     return corrected
 

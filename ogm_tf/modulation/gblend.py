@@ -53,8 +53,9 @@ class GBlend(Modulation):
 class GBlendEstimator(keras.callbacks.Callback):
     """Estimates the weights of `GBlend` before the first epoch and after every super-epoch.
 
-    A training that goes on has them in its checkpoint, and estimates none before its first epoch:
-    one whose optimiser has made no update yet is new.
+    A training that goes on has them in its `ogm_tf.checkpoints.Checkpoint`, and estimates none
+    before its first epoch: one whose optimiser has made no update yet is new. With others of a
+    `Combination` the heads are trained as they act, too.
 
     From the weights that the network has, each head is trained alone for some epochs, and all is
     put back. Of what a head's loss came down by on held-out data, its generalisation G, and of how
@@ -63,6 +64,9 @@ class GBlendEstimator(keras.callbacks.Callback):
         G = L_held(before) - L_held(after)
         O = (L_held - L_train)(after) - (L_held - L_train)(before)
         w proportional to G / O^2                                         (eq. 5 of the paper)
+
+    On several devices, what each keeps for itself, such as the averages of a batch normalisation
+    that is not synchronised, is the first one's afterwards.
 
     Heads that get no better, G <= 0, weigh nothing; where none does, the weights stay. An O whose
     size is below a thousandth of G is taken for that.
@@ -95,24 +99,32 @@ class GBlendEstimator(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # What a checkpoint remembers of the method is put back in the first step, after this.
         if int(self.model.optimizer.iterations.numpy()) == 0:
-            self._log(epoch)
+            self._weigh(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.super_epoch == 0 and epoch + 1 < self.params["epochs"]:
-            self._log(epoch + 1)
+            self._weigh(epoch + 1)
 
-    def _log(self, epoch: int) -> None:
+    def _weigh(self, epoch: int) -> None:
+        method = self._method()
+        # Before its window the weights of its first epoch are estimated, once, and after it none.
+        epoch = max(epoch, method.start_epoch)
+        if method.end_epoch is not None and epoch > method.end_epoch:
+            return
+        current = self.model.epoch.numpy()
+        self.model.epoch.assign(epoch)
         found = self.estimate()
+        self.model.epoch.assign(current)
         logging.info("Epoch %d: G-Blend weighs the losses %s.", epoch, np.round(found, 3))
 
     def estimate(self) -> np.ndarray:
-        """Estimates and sets the weights, and returns them, `[M + 1]`."""
+        """Estimates and sets the weights for the model's epoch; returns them, `[M + 1]`."""
         method = self._method()
         strategy = self.model.distribute_strategy
         with strategy.scope():
             weights = method.weights(len(self.model.branches))
         current = self._read(weights)
-        self._train_function = self._traced()
+        self._trace()
         saved = self._snapshot()
         before = self._losses()
         after = []
@@ -141,19 +153,25 @@ class GBlendEstimator(keras.callbacks.Callback):
         strategy = self.model.distribute_strategy
         steps = int(self.training.cardinality())
         for _ in range(self.epochs):
+            # An epoch may have left batches over.
+            self.model._accumulator.clear()
             iterator = iter(strategy.experimental_distribute_dataset(self.training))
             for _ in range(steps // self._steps_at_once()):
                 self._train_function(iterator)
         self.model._accumulator.clear()
 
-    def _traced(self) -> Callable[[Iterator], object]:
-        """Returns what `fit` trains by: not what puts a checkpoint back in its first step."""
-        of_fit = self.model.train_function
-        if self.model.run_eagerly or isinstance(of_fit, tf.types.experimental.PolymorphicFunction):
-            return of_fit
-        own = self.model.make_train_function(force=True)
-        self.model.train_function = of_fit
-        return own
+    def _trace(self) -> None:
+        """Makes what a step makes when it is traced, such as what other methods remember."""
+        of_fit = self._train_function = self.model.train_function
+        if self.model.run_eagerly:
+            return
+        if not isinstance(of_fit, tf.types.experimental.PolymorphicFunction):
+            # That of `fit` puts a checkpoint back in its first step.
+            self._train_function = self.model.make_train_function(force=True)
+            self.model.train_function = of_fit
+        strategy = self.model.distribute_strategy
+        batches = iter(strategy.experimental_distribute_dataset(self.training))
+        self._train_function.get_concrete_function(batches)
 
     def _steps_at_once(self) -> int:
         return int(self.model._steps_per_execution.numpy().item())
@@ -189,7 +207,12 @@ class GBlendEstimator(keras.callbacks.Callback):
                 inner.build(self.model.trainable_variables)
         variables = optimizer.variables
         variables = variables() if callable(variables) else variables
-        return [*self.model.weights, *variables, *self.model.method_variables]
+        return [
+            *self.model.weights,
+            *variables,
+            *self.model.method_variables,
+            *self.model._trackers.skipped.variables,
+        ]
 
     def _snapshot(self) -> list[tuple[tf.Variable, np.ndarray]]:
         return [(variable, self._read(variable)) for variable in self._variables()]

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from input_pipelines import dataset
 from launchers import fitting, networks, report, train
 from launchers.runs import RunFolder
 from launchers.sweeping import SweepSettings
@@ -69,6 +70,35 @@ def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, met
     with pytest.raises(ValueError, match=message):
         train.run(settings(tmp_path / "records", tmp_path / "run", modulation=method))
     assert not (tmp_path / "run").exists()
+
+
+def test_gblend_is_for_one_device_and_enough_clips(records_dir, tmp_path):
+    with pytest.raises(ValueError, match="one device. Received: .*gblend, strategy=mirrored"):
+        train.run(settings(records_dir, tmp_path / "run", strategy="mirrored"))
+    with pytest.raises(ValueError, match="whole batch.*26 clips, batch_size=14, share=0.2"):
+        train.run(settings(records_dir, tmp_path / "run", batch_size=14))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_held_out_is_not_trained_on(records_dir, monkeypatch, tmp_path):
+    asked = {}
+
+    def remember(name):
+        read = getattr(dataset, name)
+
+        def reading(*arguments, numbers=None, **options):
+            asked.setdefault(name, []).append(numbers)
+            return read(*arguments, numbers=numbers, **options)
+
+        monkeypatch.setattr(dataset, name, reading)
+
+    for name in ("train_dataset", "eval_dataset"):
+        remember(name)
+    train.run(settings(records_dir, tmp_path / "run", modulation="gblend", epochs=1))
+    of_fit, of_heads = asked["train_dataset"]
+    (held_out,) = [numbers for numbers in asked["eval_dataset"] if numbers is not None]
+    assert sorted([*of_fit, *held_out]) == list(range(26)) and len(held_out) == 4
+    assert list(of_heads) == list(of_fit)
 
 
 def test_a_sweep_has_alphas_for_methods_that_have_one():

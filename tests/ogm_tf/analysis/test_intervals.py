@@ -45,3 +45,5 @@ def test_holms_correction_by_hand():
     assert intervals.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert intervals.holm([0.9, 0.6]) == [1.0, 1.0]
     assert intervals.holm([]) == []
+    first, second = intervals.holm([math.nan, 0.2])
+    assert math.isnan(first) and second == 0.2

@@ -285,6 +285,51 @@ def test_gblend_estimates_and_puts_everything_back():
     np.testing.assert_array_equal(seen[0][1], seen[1][1])
 
 
+def test_gblend_puts_back_what_other_methods_remember():
+    """Though nothing of it is there before the first step is traced."""
+    method = OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)
+    model = compiled(build(method))
+    seen = []
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append([variable.numpy() for variable in method.state])
+            seen.append([self.model.epoch.numpy()])
+
+    training = dataset(3)
+    estimator = GBlendEstimator(training, dataset(2, seed=9))
+    model.fit(training, epochs=1, verbose=0, callbacks=[estimator, Looks()])
+    fresh = compiled(build(OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)))
+    batches = iter(training)
+    fresh.make_train_function().get_concrete_function(batches)
+    names, of_model = (
+        [variable.name.split("/")[-1] for variable in own]
+        for own in (fresh.method_variables, method.state)
+    )
+    assert len(names) > 8 and names == of_model
+    for name, ours, theirs in zip(names, seen[0], fresh.method_variables, strict=True):
+        if name.startswith("weights"):
+            # Estimated as in the window, which begins later.
+            assert not np.allclose(ours, 1 / 3, atol=0.01)
+        else:
+            np.testing.assert_array_equal(ours, theirs, name)
+    assert seen[1] == [0]
+
+
+def test_gblend_estimates_nothing_past_its_window():
+    method = GBlend(end_epoch=1)
+    model = compiled(build(method))
+    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9), super_epoch=1)
+    found = []
+
+    class Counts(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            found.append(method.weights(2).numpy().tolist())
+
+    model.fit(dataset(3), epochs=4, verbose=0, callbacks=[estimator, Counts()])
+    assert found[0] == found[1] == found[2]
+
+
 def test_mmcosine_hears_no_louder_features():
     model = build(None, "MMCosine")
     inputs, _ = data()
