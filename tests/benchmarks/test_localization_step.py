@@ -4,11 +4,13 @@ import json
 
 import h5py
 import numpy as np
+import pytest
 
 from benchmarks import localization_step
 from input_pipelines import ave_features, feature_folder
 
 
+@pytest.mark.slow
 def test_steps_and_reading_take_turns_from_folder_and_ave_s_files(tmp_path, capsys):
     settings = localization_step.LocalizationStepSettings(
         str(tmp_path), models=("agva",), size="small", batch_size=4, steps=1, rounds=1

@@ -144,6 +144,7 @@ def test_the_maps_of_the_page_are_those_of_the_networks(made, tmp_path, name, fi
     assert sum(words.startswith("Frame at") for words in texts) == 12
 
 
+@pytest.mark.slow
 def test_a_network_without_a_map_shows_its_frame_and_sound(made, tmp_path):
     page = write_page(made["l3net"], tmp_path, num_examples=2)
     texts = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]

@@ -392,7 +392,9 @@ def test_two_replicas_and_accumulated_batches_are_one(make, mirrored):
             np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
+)
 @pytest.mark.parametrize("make", MIXES, ids=lambda make: make().name)
 def test_half_precision_trains_alike(make, policy):
     expected, start = trained(make), build(make()).get_weights()

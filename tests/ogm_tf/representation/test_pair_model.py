@@ -85,7 +85,7 @@ def test_one_step_equals_two_explicit_group_gradients(head, scaled):
     assert_a_step_equals_explicit_group_gradients(model, *pairs(), 0.6)
 
 
-@pytest.mark.parametrize("head", [Match, NormalizedMatch])
+@pytest.mark.parametrize("head", [pytest.param(Match, marks=pytest.mark.slow), NormalizedMatch])
 def test_coefficients_of_one_are_plain_training_exactly(head):
     """Alpha 0 damps nobody; so does a window that has not begun."""
     weights = []
@@ -180,7 +180,11 @@ def test_noise_touches_the_encoders_kernels_alone():
 
 
 @pytest.mark.parametrize(
-    ("head", "policy"), [(Match, ogm_tf.OGM(0.6)), (NormalizedMatch, ogm_tf.OGMGE(0.6))]
+    ("head", "policy"),
+    [
+        pytest.param(Match, ogm_tf.OGM(0.6), marks=pytest.mark.slow),
+        (NormalizedMatch, ogm_tf.OGMGE(0.6)),
+    ],
 )
 def test_two_replicas_equal_one(mirrored, head, policy):
     """Each replica has other rows of either group; the coefficients are those of all of them."""
