@@ -248,6 +248,9 @@ def test_a_request_to_stop_is_passed_on(records_dir, tmp_path, calls):
 def test_what_cannot_be_swept_is_refused_before_a_run_starts(records_dir, tmp_path, calls):
     with pytest.raises(ValueError, match="at most the number of clips.* Received: batch_size=4"):
         sweep.run(settings(records_dir, tmp_path, batch_size=4))
+    # What the last method cannot do.
+    with pytest.raises(ValueError, match="whole batch .* Received: 3 clips, batch_size=2"):
+        sweep.run(settings(records_dir, tmp_path, batch_size=2, methods=("none", "gblend")))
     clips = [handmade_records.random_clip(number) for number in range(3)]
     handmade_records.write(tmp_path / "records", {"train": clips, "test": clips})
     with pytest.raises(ValueError, match="validation split .* Received: .* of train, test."):
