@@ -192,10 +192,11 @@ def _step_times(
     return times
 
 
-def _values(flags: list[str]) -> dict[str, str | float]:
+def _values(flags: list[str]) -> dict[str, str | int | float]:
     """Returns flags as settings."""
+    own = {field.name: field.type for field in dataclasses.fields(TrainSettings)}
     pairs = (flag.removeprefix("--").split("=") for flag in flags)
-    return {name: float(value) if value[0].isdigit() else value for name, value in pairs}
+    return {name: own[name](value) if own[name] in (int, float) else value for name, value in pairs}
 
 
 def _train(

@@ -107,7 +107,7 @@ class GBlendEstimator(keras.callbacks.Callback):
 
     def _weigh(self, epoch: int) -> None:
         method = self._method()
-        # Before its window the weights of its first epoch are estimated, once, and after it none.
+        # Before the window the weights are estimated for its first epoch, and after it not at all.
         epoch = max(epoch, method.start_epoch)
         if method.end_epoch is not None and epoch > method.end_epoch:
             return
