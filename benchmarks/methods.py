@@ -13,8 +13,9 @@ Your own clips, and white noise in the test sound:
 
 Every method that has something to tune has three trials with one seed; the one whose fused accuracy
 on the validation split, its mean over the levels of noise, is highest is trained with the seeds of
-the comparison. Finished runs are kept, each in a process of its own: the same command goes on where
-it was stopped.
+the comparison. What is compared is the last epoch: the one that a small validation split finds best
+may lie before the slow modality has learned what it will. Finished runs are kept, each in a process
+of its own: the same command goes on where it was stopped.
 Differences to plain training are paired by seed, their interval is Student's, 95 %, and their p of
 a two-sided paired t-test, corrected after Holm over the methods. Memory is the peak of the process
 that trains. Time is of a step on one batch, relative to plain training's: the methods take turns,
@@ -44,7 +45,7 @@ TRIALS = {
     "none": [[]],
     "visual only": [["--remove_modality=audio"]],
     "audio only": [["--remove_modality=visual"]],
-    "mmcosine": [["--fusion=mmcosine"]],
+    "mmcosine": [["--fusion=mmcosine", f"--mmcosine_scale={scale}"] for scale in (5, 15, 30)],
     **{
         method: [[f"--modulation={method}", *flags] for flags in trials]
         for method, trials in {
@@ -205,7 +206,7 @@ def _train(
     run_dir.parent.mkdir(parents=True, exist_ok=True)
     launched.train(
         "train", run_dir, f"--flagfile={settings.preset}", f"--records_dir={records_dir}",
-        f"--seed={seed}", *flags,
+        f"--seed={seed}", "--keep=last", *flags,
     )  # fmt: skip
 
 

@@ -54,8 +54,8 @@ def run(
 ) -> dict[str, dict[str, float]]:
     """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split.
 
-    The best epoch is that of the highest accuracy on the validation split; without one it is the
-    last.
+    The best epoch is that of the highest accuracy on the validation split; without one, or with
+    `keep="last"`, it is the last.
 
     Args:
       settings: Of the run.
@@ -130,7 +130,7 @@ def _fit(
     is_chief = strategies.is_chief(strategy)
     keras.utils.set_random_seed(settings.seed)
     data = read(strategies.input_rows(strategy, settings.batch_size), start)
-    recorder = _Recorder(folder, is_chief, data.recorder)
+    recorder = _Recorder(folder, is_chief, data.recorder, settings.keep)
     remembered = {"recorder": recorder}
     if data.recorder is not None:
         remembered["confidence"] = data.recorder
@@ -198,10 +198,12 @@ class _Recorder(keras.callbacks.Callback):
       folder: Of the run.
       writes: Whether this process does; of several workers the chief alone.
       confidence: What to write with them, or None.
+      keep: Which epoch is the best: see `FitSettings`.
     """
 
-    def __init__(self, folder: RunFolder, writes: bool, confidence: ClipRecorder | None):
+    def __init__(self, folder: RunFolder, writes: bool, confidence: ClipRecorder | None, keep: str):
         super().__init__()
+        self._keep = keep
         self._folder = folder
         self._writes = writes
         self._confidence = confidence
@@ -225,7 +227,7 @@ class _Recorder(keras.callbacks.Callback):
         for name in [*self._history, *(name for name in row if name not in self._history)]:
             values = self._history.setdefault(name, [math.nan] * num_before)
             values.append(row.get(name, math.nan))
-        score = row.get("val_accuracy", float(epoch))
+        score = row.get("val_accuracy", float(epoch)) if self._keep == "best" else float(epoch)
         if score > self._best["best_score"]:
             self._best = {"best_epoch": epoch, "best_score": score}
 

@@ -40,11 +40,17 @@ def build_model(settings: TrainSettings, index: Index) -> ogm_tf.OGMModel:
     shapes = index.settings.shapes
     model = ogm_tf.OGMModel(
         encoders={name: _encoder(settings, shape, name) for name, shape in shapes.items()},
-        fusion=_FUSIONS[settings.fusion](num_classes=len(index.class_names)),
+        fusion=_fusion(settings, len(index.class_names)),
         modulation=make_modulation(settings),
         accumulate_steps=settings.accumulate_steps,
     )
     return _compiled(model, settings, shapes)
+
+
+def _fusion(settings: TrainSettings, num_classes: int) -> keras.layers.Layer:
+    scale = settings.mmcosine_scale
+    own = {} if scale is None else {"scale": scale}
+    return _FUSIONS[settings.fusion](num_classes=num_classes, **own)
 
 
 def require_pair_inputs(model: str, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -7,6 +7,7 @@ from launchers.settings import LauncherSettings, fraction, not_negative, positiv
 
 ENCODERS = ("resnet18", "small_cnn")
 FUSIONS = ("concat", "sum", "film", "gated", "mmcosine")
+KEPT_EPOCHS = ("best", "last")
 MODALITIES = ("audio", "visual", "flow")
 MODULATIONS = ("none", "ogm", "ogm_ge")
 # What `train` has beside; any of them may be joined by "+".
@@ -60,6 +61,10 @@ class FitSettings(LauncherSettings):
         rule="epochs >= 1", holds=lambda value: all(epoch >= 1 for epoch in value),
     )  # fmt: skip
     lr_decay_rate: float = positive(0.1, "Factor of the learning rate at each decay.")
+    keep: str = setting(
+        "best", "Epoch whose weights are kept and judged: the best on validation, or the last.",
+        choices=KEPT_EPOCHS,
+    )  # fmt: skip
     init_from: str | None = setting(
         None, "Folder of another run, whose best weights this one starts from."
     )
@@ -155,6 +160,9 @@ class TrainSettings(FitSettings, RecordsSettings):
         None, "Channels of an encoder's first stage; by default 64 (resnet18) or 16 (small_cnn)."
     )
     fusion: str = setting("concat", "Head that joins the modalities.", choices=FUSIONS)
+    mmcosine_scale: float | None = positive(
+        None, "Factor of the cosines, with --fusion=mmcosine; by default 15."
+    )
     audio_noise_snr_db: float | None = setting(
         None, "White noise mixed into the sound of training and validation, dB; default none.",
         rule="finite", holds=math.isfinite,
@@ -185,4 +193,9 @@ class TrainSettings(FitSettings, RecordsSettings):
             raise ValueError(
                 "--probe_every_epochs must be at most --epochs. Received: "
                 f"{self.probe_every_epochs} and {self.epochs}."
+            )
+        if self.mmcosine_scale is not None and self.fusion != "mmcosine":
+            raise ValueError(
+                "--mmcosine_scale needs --fusion=mmcosine. Received: "
+                f"mmcosine_scale={self.mmcosine_scale}, fusion={self.fusion!r}."
             )

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.accumulation import Accumulator
+from ogm_tf.batch_spec import batch_spec
 from ogm_tf.callbacks import EpochCounter
 from ogm_tf.metrics import ModalityTrackers, counted_rows
 from ogm_tf.model_checks import (
@@ -259,7 +260,29 @@ class OGMModel(keras.Model):
             callbacks.append(self._epoch_counter)
         else:
             arguments["callbacks"] = [self._epoch_counter, *tf.nest.flatten(callbacks or [])]
+        if self.built and not self.run_eagerly:
+            batch = batch_spec(*(arguments.get(name) for name in ("x", "y", "sample_weight")))
+            with self.distribute_strategy.scope():
+                self._make_variables(batch)
         return super().fit(**arguments)
+
+    def _make_variables(self, batch: Any) -> None:
+        """Makes what a step otherwise makes in its first trace, and would then be traced twice for.
+
+        Args:
+          batch: What a step gets, of `tf.TypeSpec`, or None where that is not known.
+        """
+        if not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
+            self.optimizer.build(self.trainable_variables)
+        if batch is None or self.compiled_metrics.built:
+            return
+
+        @tf.function
+        def answer(inputs, labels):
+            return self(inputs, training=False), self._truth(labels)
+
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        self._build_metrics(*answer.get_concrete_function(inputs, labels).structured_outputs)
 
     def train_step(self, data):
         """One step: gradients, scores and coefficients over all replicas, modulation, update."""
@@ -459,10 +482,16 @@ class OGMModel(keras.Model):
         losses = [tf.cast(loss, tf.float32) for loss in self.losses]
         return tf.nn.scale_regularization_loss(tf.add_n(losses))
 
-    def _metric_variables(self, logits, labels) -> list[tf.Variable]:
-        """Returns the variables of the metrics of which a skipped step should leave no trace."""
+    def _build_metrics(self, logits: Any, labels: Any) -> None:
+        """Makes the compiled metrics, of which Keras does not know before the first batch."""
+        if not self.compiled_loss.built:
+            self.compiled_loss.build(logits)
         if not self.compiled_metrics.built:
             self.compiled_metrics.build(logits, labels)
+
+    def _metric_variables(self, logits, labels) -> list[tf.Variable]:
+        """Returns the variables of the metrics of which a skipped step should leave no trace."""
+        self._build_metrics(logits, labels)
         counts = {id(metric) for metric in self._trackers.counts}
         metrics = [metric for metric in self.metrics if id(metric) not in counts]
         return [variable for metric in metrics for variable in metric.variables]
