@@ -3,7 +3,7 @@
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,6 @@ import tensorflow as tf
 from ogm_tf.accumulation import Accumulator
 from ogm_tf.batch_spec import batch_spec
 from ogm_tf.callbacks import EpochCounter
-from ogm_tf.metrics import ModalityTrackers, counted_rows
 from ogm_tf.model_checks import (
     by_modality,
     require_accumulate_steps,
@@ -24,14 +23,13 @@ from ogm_tf.modulation.gradients import Contribution, compute_gradients, run_if
 from ogm_tf.modulation.interface import Modulation, Moment, Step
 from ogm_tf.modulation.losses import Losses, share_of_loss
 from ogm_tf.modulation.scores import true_class_scores
-from ogm_tf.modulation.skipping import gradient_names, restore_unless, running_averages, with_values
+from ogm_tf.modulation.skipping import running_averages, with_values
 from ogm_tf.modulation.updates import update
-
-Logits = tuple[tf.Tensor, dict[str, tf.Tensor]]
+from ogm_tf.reporting_model import Logits, ReportingModel
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
-class OGMModel(keras.Model):
+class OGMModel(ReportingModel):
     """One encoder a modality, a fusion head, and gradients balanced between the encoders.
 
     Trains by Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation"
@@ -93,8 +91,6 @@ class OGMModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        # Everything a step returns is a metric, of which each replica has the whole.
-        self.distribute_reduction_method = "first"
         if type(self).forward is OGMModel.forward:
             require_encoders(encoders, fusion)
         self._require_modulation(modulation)
@@ -103,9 +99,6 @@ class OGMModel(keras.Model):
         self.fusion = fusion
         self.modulation = modulation
         self.accumulate_steps = int(accumulate_steps)
-        # Plain objects hide their variables from Keras, which would count them among the weights.
-        self._trackers: ModalityTrackers | None = None
-        self._observer: Callable[..., None] | None = None
         # One value a thread, for every replica has a thread and features of its own rows.
         self._step_features = threading.local()
         self._accumulator = Accumulator(self.accumulate_steps)
@@ -188,23 +181,6 @@ class OGMModel(keras.Model):
         """What the modulation keeps from step to step."""
         return [] if self.modulation is None else self.modulation.state
 
-    @property
-    def skipped_in_a_row(self) -> int:
-        """How many of the last steps were skipped, one after the other."""
-        return 0 if self._trackers is None else int(self._trackers.skipped.in_a_row.numpy())
-
-    @property
-    def last_skipped(self) -> str | None:
-        """What was not finite, first of all, in the last step that was skipped.
-
-        The logits of a modality, or else the loss, or else the gradient of a variable.
-        """
-        index = -1 if self._trackers is None else int(self._trackers.skipped.first_bad.numpy())
-        if index < 0:
-            return None
-        gradients = gradient_names(self.trainable_variables, self.branches)
-        return [*self._causes(), *gradients][index]
-
     def compile(self, *args, **kwargs):
         """Configures training as `keras.Model.compile` does.
 
@@ -239,13 +215,6 @@ class OGMModel(keras.Model):
                 f"Received: {type(self).__name__}, which has a `forward` of its own."
             )
 
-    def _causes(self) -> list[str]:
-        """Names what a step looks at before the gradients, in the order of `Update.finite`."""
-        return [*(f"the logits of the modality {name!r}" for name in self.branches), "the loss"]
-
-    def _make_trackers(self) -> ModalityTrackers:
-        return ModalityTrackers(tuple(self.branches), self.accumulate_steps > 1)
-
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built and not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
@@ -265,24 +234,6 @@ class OGMModel(keras.Model):
             with self.distribute_strategy.scope():
                 self._make_variables(batch)
         return super().fit(**arguments)
-
-    def _make_variables(self, batch: Any) -> None:
-        """Makes what a step otherwise makes in its first trace, and would then be traced twice for.
-
-        Args:
-          batch: What a step gets, of `tf.TypeSpec`, or None where that is not known.
-        """
-        if not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
-            self.optimizer.build(self.trainable_variables)
-        if batch is None or self.compiled_metrics.built:
-            return
-
-        @tf.function
-        def answer(inputs, labels):
-            return self(inputs, training=False), self._truth(labels)
-
-        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        self._build_metrics(*answer.get_concrete_function(inputs, labels).structured_outputs)
 
     def train_step(self, data):
         """One step: gradients, scores and coefficients over all replicas, modulation, update."""
@@ -309,13 +260,6 @@ class OGMModel(keras.Model):
         self._trackers.undo = (is_finite, before)
         return self.compute_metrics(inputs, truth, logits, sample_weight)
 
-    def get_metrics_result(self):
-        # After the last update of a metric in the step, and before the first reading.
-        if self._trackers and self._trackers.undo:
-            restore_unless(*self._trackers.undo)
-            self._trackers.undo = None
-        return super().get_metrics_result()
-
     def _moment(self) -> Moment:
         optimizer = getattr(self, "optimizer", None)
         updates = tf.zeros([], tf.int64) if optimizer is None else optimizer.iterations
@@ -340,10 +284,6 @@ class OGMModel(keras.Model):
             if not method.separates_losses:
                 loss, added = loss + tf.cast(added, loss.dtype), None
         return Losses(loss, self._regularization_loss() if self._losses_were_read else None, added)
-
-    def _truth(self, labels: tf.Tensor) -> tf.Tensor:
-        """Returns the right answers that scores and metrics are of; `labels` are the loss's."""
-        return labels
 
     def _learn(self, tape: tf.GradientTape, losses: Losses, step: Step) -> tf.Tensor:
         """Updates the weights by the losses on a tape; returns whether the step was finite."""
@@ -393,59 +333,6 @@ class OGMModel(keras.Model):
         self._trackers.skipped.update_state(result.finite)
         return is_finite
 
-    def test_step(self, data):
-        """One step of evaluation over the rows of non-zero sample weight."""
-        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        answer = self(inputs, training=False, unimodal=True)
-        return self._evaluate(answer, inputs, labels, sample_weight)
-
-    def _evaluate(self, answer: Logits, inputs, labels, sample_weight) -> dict[str, tf.Tensor]:
-        """Returns what evaluation reports, this batch counted; `answer` is of `forward`."""
-        logits, unimodal = answer
-        # A step whose tracing failed may have left it.
-        self._trackers.undo = None
-        counted = None
-        if sample_weight is not None:
-            counted = counted_rows(sample_weight, logits)
-            # Keras' losses and unweighted metrics average over what a mask leaves in.
-            logits._keras_mask = counted
-        loss = self.compute_loss(inputs, labels, logits, sample_weight)
-        truth = self._truth(labels)
-        self._trackers.update_accuracy(unimodal, truth, counted)
-        if self._observer is not None:
-            self._observer(logits, unimodal, truth)
-        results = self.compute_metrics(inputs, truth, logits, sample_weight)
-        if counted is not None:
-            # Keras' own mean over batches weighs a batch by all its rows.
-            loss *= self.distribute_strategy.num_replicas_in_sync
-            num_counted = tf.reduce_sum(counted)
-            # A replica may get nothing but padding, of which Keras' mean is no number.
-            loss = tf.where(num_counted > 0, loss, tf.zeros_like(loss))
-            self._trackers.counted_loss.update_state(loss, num_counted)
-            results["loss"] = self._trackers.counted_loss.result()
-        hidden = self._trackers.training_only
-        return {name: value for name, value in results.items() if name not in hidden}
-
-    def observe_evaluation(self, observer: Callable[..., None] | None) -> None:
-        """Has every step of evaluation tell, on each replica, what the network says of its rows.
-
-        Args:
-          observer: Called with the fused logits, each modality's, and the labels; None: nobody.
-        """
-        self._observer = observer
-        # Steps that have been traced tell those they told.
-        self.test_function = None
-
-    def reset_metrics(self):
-        super().reset_metrics()
-        if self._trackers:
-            self._trackers.counted_loss.reset_state()
-
-    @property
-    def metrics(self):
-        trackers = self._trackers.metrics if self._trackers else []
-        return super().metrics + trackers
-
     def get_config(self):
         config = {
             "name": self.name,
@@ -481,20 +368,6 @@ class OGMModel(keras.Model):
             return None
         losses = [tf.cast(loss, tf.float32) for loss in self.losses]
         return tf.nn.scale_regularization_loss(tf.add_n(losses))
-
-    def _build_metrics(self, logits: Any, labels: Any) -> None:
-        """Makes the compiled metrics, of which Keras does not know before the first batch."""
-        if not self.compiled_loss.built:
-            self.compiled_loss.build(logits)
-        if not self.compiled_metrics.built:
-            self.compiled_metrics.build(logits, labels)
-
-    def _metric_variables(self, logits, labels) -> list[tf.Variable]:
-        """Returns the variables of the metrics of which a skipped step should leave no trace."""
-        self._build_metrics(logits, labels)
-        counts = {id(metric) for metric in self._trackers.counts}
-        metrics = [metric for metric in self.metrics if id(metric) not in counts]
-        return [variable for metric in metrics for variable in metric.variables]
 
 
 def _deserialize(value: Any, custom_objects: Any) -> Any:

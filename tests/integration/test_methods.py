@@ -30,7 +30,7 @@ def records_dir(tmp_path_factory):
 def settings(records_dir, output_dir, **own):
     own = {
         **small_records.TRAINING, "checkpoint_every_steps": 2, "modulation": METHODS,
-        "gblend_super_epoch": 1, **own,
+        "gblend_super_epoch": 1, "keep": "last", **own,
     }  # fmt: skip
     return TrainSettings(records_dir=str(records_dir), output_dir=str(output_dir), **own)
 
@@ -52,7 +52,10 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(records_dir, tmp_pa
         train.run(parts)
     train.run(parts)
     assert_same_runs(tmp_path / "parts", tmp_path / "whole")
-    history = RunFolder(tmp_path / "whole").read_history()
+    folder = RunFolder(tmp_path / "whole")
+    history = folder.read_history()
+    assert folder.read_state()["best_epoch"] == 1
+    assert folder.read_metrics()["validation"]["accuracy"] == history["val_accuracy"][1]
     assert max(history["audio_coefficient"] + history["visual_coefficient"]) > 1
     page = report.run(report.ReportSettings((str(tmp_path / "whole"),), str(tmp_path / "page")))
     assert "OPM + AGM + PMR + G-Blend" in page.read_text("utf-8")
@@ -63,12 +66,14 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(records_dir, tmp_pa
     [
         ("ogm+agm", "One method at most may act on the gradients.* Received: OGM [+] AGM"),
         ("ogm+ogm", "different ones of .* Received: modulation='ogm[+]ogm'"),
+        ("unimodal", "needs --fusion=mmcosine. Received: mmcosine_scale=5.0, fusion='concat'"),
         ("best", "none or different ones of ogm, .* Received: modulation='best'"),
     ],
 )
 def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, method, message):
+    own = {"mmcosine_scale": 5.0} if "mmcosine" in message else {}
     with pytest.raises(ValueError, match=message):
-        train.run(settings(tmp_path / "records", tmp_path / "run", modulation=method))
+        train.run(settings(tmp_path / "records", tmp_path / "run", modulation=method, **own))
     assert not (tmp_path / "run").exists()
 
 

@@ -73,6 +73,31 @@ def test_execution_settings_change_no_weight(settings):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
+@pytest.mark.parametrize("form", ["arrays", "dataset", "distributed"])
+def test_a_step_is_traced_once(form, mirrored):
+    """One that makes variables is traced twice."""
+    traced = []
+
+    class Counted(ogm_tf.OGMModel):
+        def train_step(self, data):
+            traced.append(tf.distribute.get_replica_context().replica_id_in_sync_group)
+            return super().train_step(data)
+
+    strategy = mirrored if form == "distributed" else tf.distribute.get_strategy()
+    with strategy.scope():
+        parts = build()
+        model = compiled(Counted(parts.encoders, parts.fusion, ogm_tf.OGM(0.5)))
+        model(data()[0])
+    batches = {
+        "arrays": lambda: data(),
+        "dataset": lambda: (dataset(),),
+        "distributed": lambda: (strategy.experimental_distribute_dataset(dataset()),),
+    }[form]()
+    model.fit(*batches, steps_per_epoch=1, epochs=2, verbose=0)
+    # By the thread of each replica.
+    assert len(traced) == strategy.num_replicas_in_sync
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_follows_float32(policy):
     reference = compiled(build(ogm_tf.OGM(0.5)))

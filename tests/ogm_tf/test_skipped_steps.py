@@ -85,6 +85,13 @@ def test_batch_normalisation_keeps_its_averages(replicas, mirrored):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_bad_first_step_leaves_no_trace_in_the_loss():
+    """Of which Keras knows nothing before that step."""
+    model = compiled(build(), run_eagerly=True)
+    (_, history, _), (_, expected, _) = fit_both(model, {0}, steps=3)
+    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+
+
 def test_what_went_bad_is_named(caplog):
     model = compiled(build(ogm_tf.OGM(0.7)))
     assert model.last_skipped is None
