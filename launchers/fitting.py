@@ -49,7 +49,7 @@ def run(
     splits: Collection[str],
     read: Callable[[Rows, Position], Data],
     build: Callable[[], OGMModel],
-    watch: Callable[[OGMModel], Sequence[keras.callbacks.Callback]] = lambda model: (),
+    watch: Callable[[OGMModel, Rows], Sequence[keras.callbacks.Callback]] = lambda *_: (),
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Trains, keeps the best epoch, evaluates it, and returns the metrics of every split.
@@ -63,7 +63,8 @@ def run(
       read: Returns the data, given this process's rows of every global batch and the position to
         go on from.
       build: Returns the compiled model.
-      watch: Returns callbacks that leave the model as it is, and may add to an epoch's logs.
+      watch: Given this process's rows as well, returns callbacks that leave the model as it is, and
+        may add to an epoch's logs.
       data: What tells the data from others, of values that JSON holds; kept with the settings, and
         compared when the run goes on.
 
@@ -124,12 +125,13 @@ def _fit(
     start: Position,
     read: Callable[[Rows, Position], Data],
     build: Callable[[], OGMModel],
-    watch: Callable[[OGMModel], Sequence[keras.callbacks.Callback]],
+    watch: Callable[[OGMModel, Rows], Sequence[keras.callbacks.Callback]],
     should_stop: Callable[[], bool],
 ) -> None:
     is_chief = strategies.is_chief(strategy)
     keras.utils.set_random_seed(settings.seed)
-    data = read(strategies.input_rows(strategy, settings.batch_size), start)
+    rows = strategies.input_rows(strategy, settings.batch_size)
+    data = read(rows, start)
     recorder = _Recorder(folder, is_chief, data.recorder, settings.keep)
     remembered = {"recorder": recorder}
     if data.recorder is not None:
@@ -172,7 +174,7 @@ def _fit(
         place = callbacks.index(recorder)
         callbacks.insert(place, keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False))
     # What they add to the logs, all the others see.
-    callbacks[:0] = watch(model)
+    callbacks[:0] = watch(model, rows)
     model.fit(
         strategy.distribute_datasets_from_function(lambda _: data.training),
         epochs=settings.epochs,

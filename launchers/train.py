@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from input_pipelines import dataset
 from input_pipelines.index import Index, read_index
@@ -25,7 +24,7 @@ from launchers.settings import launch
 from launchers.training import TrainSettings
 from ogm_tf import OGMModel
 from ogm_tf.checkpoint_files import Position
-from ogm_tf.modulation import GBlendEstimator
+from ogm_tf.gradient_blending import GBlendEstimator
 from ogm_tf.representation.probe_curve import ProbeCurve
 
 
@@ -61,12 +60,7 @@ def check(settings: TrainSettings) -> Index:
             "--probe_every_epochs needs records with a validation split (prepare "
             f"--validation_fraction). Received: splits {', '.join(index.splits)}."
         )
-    trained_on, held_out = _divided(settings, index)
-    if held_out is not None and settings.strategy != "default":
-        raise ValueError(
-            "--modulation=gblend trains each head beside the run, which it does on one device. "
-            f"Received: modulation={settings.modulation}, strategy={settings.strategy}."
-        )
+    trained_on, _ = _divided(settings, index)
     steps = _steps(settings, index, trained_on)
     if settings.accumulate_steps > steps:
         raise ValueError(
@@ -89,7 +83,7 @@ def _steps(settings: TrainSettings, index: Index, trained_on: np.ndarray | None)
 
 
 def _callbacks(
-    settings: TrainSettings, index: Index, model: OGMModel
+    settings: TrainSettings, index: Index, model: OGMModel, rows: dataset.Rows
 ) -> Sequence[keras.callbacks.Callback]:
     """Returns what probes the encoders while they are trained, and what weighs losses."""
     common = {
@@ -116,20 +110,22 @@ def _callbacks(
         )
     trained_on, held_out = _divided(settings, index)
     if held_out is not None:
+        common["rows"] = rows
         training = dataset.train_dataset(
             settings.records_dir, settings.batch_size, settings.seed, numbers=trained_on, **common
         )
-        steps = training.steps_per_epoch
         judged = dataset.eval_dataset(
             settings.records_dir, "train", settings.batch_size, numbers=held_out, **common
         )
+        distribute = model.distribute_strategy.distribute_datasets_from_function
         found.append(
             GBlendEstimator(
-                training.dataset.take(steps).apply(tf.data.experimental.assert_cardinality(steps)),
+                distribute(lambda _: training.dataset),
                 # Whole batches: nothing is padded.
-                judged.dataset.map(lambda inputs, labels, weights: (inputs, labels)),
+                distribute(lambda _: judged.dataset.map(lambda *batch: batch[:2])),
                 settings.gblend_super_epoch,
                 settings.gblend_epochs,
+                training.steps_per_epoch,
             )
         )
     return found

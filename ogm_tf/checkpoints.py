@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import keras
@@ -16,8 +16,9 @@ import tensorflow as tf
 from absl import logging
 
 from ogm_tf.checkpoint_files import CheckpointFiles, Position, reason
+from ogm_tf.training_state import TrainingState
 
-_STATE, _LOCAL, _VARIABLES = "state.json", "local.npz", "variables"
+_STATE = "state.json"
 
 
 class Stopped(Exception):
@@ -89,8 +90,6 @@ class Checkpoint(keras.callbacks.Callback):
         self._saved: Position | None = None
         self._position = Position(0, 0)
         self._after_last_step: dict[str, np.ndarray] | None = None
-        self._gathered: list[str] | None = None
-        self._gather: Callable[[], list[Any]] | None = None
 
     def progress(self) -> Position:
         """Returns where the newest whole checkpoint stands; epoch 0, step 0 where there is none.
@@ -107,14 +106,8 @@ class Checkpoint(keras.callbacks.Callback):
                 "`every_steps` needs an epoch of known length; give `steps_per_epoch`. "
                 f"Received: every_steps={self.every_steps}."
             )
-        self._after_last_step = self._gathered = None
-        optimizer = self.model.optimizer
-        if self.model.built and not isinstance(optimizer, keras.optimizers.legacy.Optimizer):
-            optimizer.build(self.model.trainable_variables)
-        # Not among the model's own attributes, where Keras would save it.
-        self._variables = tf.train.Checkpoint(
-            model=self.model, train_counter=self.model._train_counter
-        )
+        self._after_last_step = None
+        self._state = TrainingState(self.model)
         self._saved = self._files.newest()
         if self.writes:
             self._files.sweep(self._saved)
@@ -148,7 +141,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         if self._position.step == self._steps:
             # Validation takes the metrics for itself.
-            self._after_last_step = self._local_values()
+            self._after_last_step = self._state.local_values()
 
     def on_test_batch_end(self, batch, logs=None):
         if self._after_last_step is not None and self._should_stop():
@@ -188,9 +181,7 @@ class Checkpoint(keras.callbacks.Callback):
         raise Stopped(f"Stopped and saved at {position}.")
 
     def _write(self, folder: pathlib.Path, position: Position) -> None:
-        self._variables.write(str(folder / _VARIABLES))
-        values = self._after_last_step
-        np.savez(folder / _LOCAL, **(self._local_values() if values is None else values))
+        self._state.write(folder, local=self._after_last_step)
         state = {
             "epoch": position.epoch,
             "step": position.step,
@@ -208,11 +199,7 @@ class Checkpoint(keras.callbacks.Callback):
                 f"{state['steps_per_epoch']}. Received: {self._steps} steps."
             )
         logging.info("Training goes on from %s.", folder)
-        status = self._variables.read(str(folder / _VARIABLES))
-        if self.model.built:
-            status.assert_existing_objects_matched()
-        # What is made by the first step is restored as it is made.
-        status.expect_partial()
+        self._state.read_shared(folder)
         if state["extra"].keys() != self._extra.keys():
             raise ValueError(
                 "A training must go on with the `extra` it was begun with, "
@@ -220,12 +207,10 @@ class Checkpoint(keras.callbacks.Callback):
             )
         for name, item in self._extra.items():
             item.set_state(state["extra"][name])
-        with np.load(folder / _LOCAL) as file:
-            values = dict(file)
-        self._restore_in_first_step(position, values)
+        self._restore_in_first_step(position, self._state.read_local(folder))
         self.model._training_state = self
 
-    def _restore_in_first_step(self, position: Position, values: dict[str, np.ndarray]) -> None:
+    def _restore_in_first_step(self, position: Position, local: dict[str, np.ndarray]) -> None:
         """Restores metrics where `fit` has reset them and Keras has made all of them."""
         train = self.model.make_train_function()
 
@@ -236,9 +221,7 @@ class Checkpoint(keras.callbacks.Callback):
                 train.get_concrete_function(iterator)
             elif position.step:
                 logging.warning("A model that runs eagerly begins its epoch's metrics anew.")
-            found = self._local_variables(with_step=position.step > 0)
-            chosen = [name for name in found if name in values]
-            _assign_local([found[name] for name in chosen], [values[name] for name in chosen])
+            self._state.assign_local(local, with_step=position.step > 0)
             if not position.step:
                 # Keeps what metrics carry from epoch to epoch.
                 self.model.reset_metrics()
@@ -247,65 +230,3 @@ class Checkpoint(keras.callbacks.Callback):
             return train(iterator)
 
         self.model.train_function = first_step
-
-    def _local_variables(self, with_step: bool = True) -> dict[str, tf.Variable]:
-        """Returns what the model's own checkpoint has no place for, or only sums and means of."""
-        found = {
-            f"metric-{index}-{number}-{metric.name}": variable
-            for index, metric in enumerate(self.model.metrics)
-            for number, variable in enumerate(metric.variables)
-        }
-        found |= {
-            f"weight-{index}": weight
-            for index, weight in enumerate(self.model.weights)
-            if weight.synchronization == tf.VariableSynchronization.ON_READ
-        }
-        variables = getattr(self.model, "method_variables", [])
-        found |= {f"method-{index}": variable for index, variable in enumerate(variables)}
-        if with_step and hasattr(type(self.model), "step_variables"):
-            variables = self.model.step_variables
-            found |= {f"step-{index}": variable for index, variable in enumerate(variables)}
-        return found
-
-    def _local_values(self) -> dict[str, np.ndarray]:
-        found = self._local_variables()
-        if list(found) != self._gathered:
-            self._gathered, self._gather = list(found), _gather_function(list(found.values()))
-        strategy = tf.distribute.get_strategy()
-        values = [strategy.experimental_local_results(value)[0] for value in self._gather()]
-        return {name: value.numpy() for name, value in zip(found, values, strict=True)}
-
-
-def _gather_function(variables: Sequence[tf.Variable]) -> Callable[[], list[Any]]:
-    """Returns what reads every variable's values, one a replica: `[replicas, ...]`."""
-
-    def on_replica():
-        values = [tf.expand_dims(variable, 0) for variable in variables]
-        # All of them in one exchange, where workers have to tell each other.
-        return tf.distribute.get_replica_context().all_gather(values, axis=0)
-
-    return tf.function(lambda: tf.distribute.get_strategy().run(on_replica) if variables else [])
-
-
-def _assign_local(variables: Sequence[tf.Variable], values: Sequence[np.ndarray]) -> None:
-    """Gives every replica its own values, or, where their number differs, what they add up to."""
-    strategy = tf.distribute.get_strategy()
-    num_replicas = strategy.num_replicas_in_sync
-    if any(len(value) != num_replicas for value in values):
-        for variable, value in zip(variables, values, strict=True):
-            if variable.aggregation == tf.VariableAggregation.SUM:
-                variable.assign(value.sum(axis=0, dtype=value.dtype))
-            elif variable.aggregation == tf.VariableAggregation.ONLY_FIRST_REPLICA:
-                variable.assign(value[0])
-        return
-
-    @tf.function
-    def assign():
-        strategy.run(assign_on_replica)
-
-    def assign_on_replica():
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(tf.gather(value, replica))
-
-    assign()

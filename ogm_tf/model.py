@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.accumulation import Accumulator
-from ogm_tf.batch_spec import batch_spec
 from ogm_tf.callbacks import EpochCounter
 from ogm_tf.model_checks import (
     by_modality,
@@ -229,11 +228,15 @@ class OGMModel(ReportingModel):
             callbacks.append(self._epoch_counter)
         else:
             arguments["callbacks"] = [self._epoch_counter, *tf.nest.flatten(callbacks or [])]
-        if self.built and not self.run_eagerly:
-            batch = batch_spec(*(arguments.get(name) for name in ("x", "y", "sample_weight")))
-            with self.distribute_strategy.scope():
-                self._make_variables(batch)
+        self._make_variables(arguments)
         return super().fit(**arguments)
+
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, *args, **kwargs):
+        self._make_variables(
+            inspect.signature(super().train_on_batch).bind(*args, **kwargs).arguments
+        )
+        return super().train_on_batch(*args, **kwargs)
 
     def train_step(self, data):
         """One step: gradients, scores and coefficients over all replicas, modulation, update."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ogm_tf.batch_spec import batch_spec
 from ogm_tf.metrics import ModalityTrackers, counted_rows
 from ogm_tf.modulation.skipping import gradient_names, restore_unless
 
@@ -61,23 +62,28 @@ class ReportingModel(keras.Model):
         """Returns the right answers that scores and metrics are of; `labels` are the loss's."""
         return labels
 
-    def _make_variables(self, batch: Any) -> None:
+    def _make_variables(self, arguments: Mapping[str, Any]) -> None:
         """Makes what a step otherwise makes in its first trace, and would then be traced twice for.
 
         Args:
-          batch: What a step gets, of `tf.TypeSpec`, or None where that is not known.
+          arguments: Of `fit` or `train_on_batch`, by name.
         """
-        if not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
-            self.optimizer.build(self.trainable_variables)
-        if batch is None or self.compiled_metrics.built:
+        compiled = self.compiled_metrics
+        if not self.built or compiled is None or compiled.built or self.run_eagerly:
             return
+        batch = batch_spec(*(arguments.get(name) for name in ("x", "y", "sample_weight")))
 
         @tf.function
         def answer(inputs, labels):
             return self(inputs, training=False), self._truth(labels)
 
-        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        self._build_metrics(*answer.get_concrete_function(inputs, labels).structured_outputs)
+        with self.distribute_strategy.scope():
+            if not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
+                self.optimizer.build(self.trainable_variables)
+            if batch is not None:
+                inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+                found = answer.get_concrete_function(inputs, labels)
+                self._build_metrics(*found.structured_outputs)
 
     def _build_metrics(self, logits: Any, labels: Any) -> None:
         """Makes the compiled metrics, of which Keras does not know before the first batch."""

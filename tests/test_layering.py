@@ -20,11 +20,12 @@ MAY_IMPORT = {
     "ogm_tf.analysis": {"ogm_tf.model", "ogm_tf.fusion"},
     "ogm_tf.callbacks": {"ogm_tf.accumulation"},
     "ogm_tf.checkpoint_files": set(),
-    "ogm_tf.checkpoints": {"ogm_tf.checkpoint_files"},
+    "ogm_tf.checkpoints": {"ogm_tf.checkpoint_files", "ogm_tf.training_state"},
     "ogm_tf.compatibility": set(),
     "ogm_tf.confidence": {"ogm_tf.modulation"},
     "ogm_tf.encoders": set(),
     "ogm_tf.fusion": set(),
+    "ogm_tf.gradient_blending": {"ogm_tf.modulation", "ogm_tf.training_state"},
     "ogm_tf.layers": set(),
     "ogm_tf.localization": {
         "ogm_tf.model",
@@ -40,7 +41,6 @@ MAY_IMPORT = {
         "ogm_tf.modulation",
         "ogm_tf.fusion",
         "ogm_tf.metrics",
-        "ogm_tf.batch_spec",
         "ogm_tf.callbacks",
         "ogm_tf.model_checks",
         "ogm_tf.reporting_model",
@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "ogm_tf.model_checks": set(),
     "ogm_tf.modulation": set(),
     "ogm_tf.optimizers": {"ogm_tf.addons_optimizer"},
-    "ogm_tf.reporting_model": {"ogm_tf.metrics", "ogm_tf.modulation"},
+    "ogm_tf.reporting_model": {"ogm_tf.batch_spec", "ogm_tf.metrics", "ogm_tf.modulation"},
     "ogm_tf.representation": {
         "ogm_tf.model",
         "ogm_tf.encoders",
@@ -58,6 +58,7 @@ MAY_IMPORT = {
         "ogm_tf.modulation",
     },
     "ogm_tf.serving": {"ogm_tf.model", "ogm_tf.model_checks", "ogm_tf.representation"},
+    "ogm_tf.training_state": set(),
     "ogm_tf.transfer": {"ogm_tf.model"},
     "ogm_tf.version": set(),
 }

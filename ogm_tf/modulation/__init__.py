@@ -4,7 +4,7 @@ from ogm_tf.modulation.agm import AGM
 from ogm_tf.modulation.branches import modulated_names
 from ogm_tf.modulation.combination import Combination
 from ogm_tf.modulation.discrepancy import coefficients, discrepancy_ratios
-from ogm_tf.modulation.gblend import GBlend, GBlendEstimator
+from ogm_tf.modulation.gblend import GBlend
 from ogm_tf.modulation.interface import Modulation, Step
 from ogm_tf.modulation.mmpareto import MMPareto
 from ogm_tf.modulation.noise import gradient_noise, gradient_noise_stddev

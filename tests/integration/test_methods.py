@@ -55,7 +55,8 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(records_dir, tmp_pa
     folder = RunFolder(tmp_path / "whole")
     history = folder.read_history()
     assert folder.read_state()["best_epoch"] == 1
-    assert folder.read_metrics()["validation"]["accuracy"] == history["val_accuracy"][1]
+    kept = folder.read_metrics()["validation"]["accuracy"]
+    assert kept == pytest.approx(history["val_accuracy"][1])
     assert max(history["audio_coefficient"] + history["visual_coefficient"]) > 1
     page = report.run(report.ReportSettings((str(tmp_path / "whole"),), str(tmp_path / "page")))
     assert "OPM + AGM + PMR + G-Blend" in page.read_text("utf-8")
@@ -77,9 +78,7 @@ def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, met
     assert not (tmp_path / "run").exists()
 
 
-def test_gblend_is_for_one_device_and_enough_clips(records_dir, tmp_path):
-    with pytest.raises(ValueError, match="one device. Received: .*gblend, strategy=mirrored"):
-        train.run(settings(records_dir, tmp_path / "run", strategy="mirrored"))
+def test_gblend_needs_enough_clips(records_dir, tmp_path):
     with pytest.raises(ValueError, match="whole batch.*26 clips, batch_size=14, share=0.2"):
         train.run(settings(records_dir, tmp_path / "run", batch_size=14))
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,10 @@ from launchers.training import TrainSettings
 from ogm_tf.checkpoint_files import CheckpointFiles
 from tests.integration import killed_runs, multi_worker, small_records
 
-SETTINGS = {**small_records.TRAINING, "checkpoint_every_steps": 2}
+# G-Blend trains heads beside the run, in all workers together.
+SETTINGS = {
+    **small_records.TRAINING, "checkpoint_every_steps": 2, "modulation": "gblend+ogm_ge",
+}  # fmt: skip
 
 
 def train_in_two_workers(folder, run_dir, *kill_points, other_run_dir=None):

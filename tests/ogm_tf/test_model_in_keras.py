@@ -73,7 +73,7 @@ def test_execution_settings_change_no_weight(settings):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-@pytest.mark.parametrize("form", ["arrays", "dataset", "distributed"])
+@pytest.mark.parametrize("form", ["batch", "arrays", "dataset", "distributed"])
 def test_a_step_is_traced_once(form, mirrored):
     """One that makes variables is traced twice."""
     traced = []
@@ -88,12 +88,15 @@ def test_a_step_is_traced_once(form, mirrored):
         parts = build()
         model = compiled(Counted(parts.encoders, parts.fusion, ogm_tf.OGM(0.5)))
         model(data()[0])
-    batches = {
-        "arrays": lambda: data(),
-        "dataset": lambda: (dataset(),),
-        "distributed": lambda: (strategy.experimental_distribute_dataset(dataset()),),
-    }[form]()
-    model.fit(*batches, steps_per_epoch=1, epochs=2, verbose=0)
+    if form == "batch":
+        model.train_on_batch(*data())
+    else:
+        batches = {
+            "arrays": lambda: data(),
+            "dataset": lambda: (dataset(),),
+            "distributed": lambda: (strategy.experimental_distribute_dataset(dataset()),),
+        }[form]()
+        model.fit(*batches, steps_per_epoch=1, epochs=2, verbose=0)
     # By the thread of each replica.
     assert len(traced) == strategy.num_replicas_in_sync
 
@@ -236,6 +239,9 @@ def test_clear_errors():
         build(called=False)({"audio": inputs["audio"]})
     with pytest.raises(ValueError, match="list in that order. Received: 1 tensors"):
         build(called=False)([inputs["audio"]])
+    for train in ("fit", "train_on_batch"):
+        with pytest.raises(RuntimeError, match="must compile your model"):
+            getattr(build(), train)(inputs, labels)
     conv = compiled(build(ogm_tf.OGM(0.5, variables="conv")))
     with pytest.raises(ValueError, match="'visual' owns 4 trainable variables"):
         conv.fit(inputs, labels, verbose=0)

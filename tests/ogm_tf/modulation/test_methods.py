@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 import ogm_tf
-from ogm_tf.modulation import AGM, OPM, PMR, GBlend, GBlendEstimator, MMPareto, Unimodal
-from ogm_tf.modulation.gblend import blend
+from ogm_tf.modulation import AGM, OPM, PMR, GBlend, MMPareto, Unimodal
 from ogm_tf.modulation.mmpareto import pareto_factors
 from tests.ogm_tf.tiny_models import BATCH, CLASSES, build, compiled, data, dataset, logits_loss
 
@@ -228,7 +227,7 @@ def test_pmr_s_loss_and_state_by_hand():
     assert pace.max() > 0.01
 
 
-def test_gblend_weighs_losses_and_heads():
+def test_gblend_weighs_losses():
     method = GBlend()
     model = eager(method)
     method.weights(2).assign([0.5, 0.3, 0.2])
@@ -236,98 +235,6 @@ def test_gblend_weighs_losses_and_heads():
     for found, *parts in zip(step_change(model, *data()), joint, visual, audio, strict=True):
         expected = 0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2]
         np.testing.assert_allclose(found, expected, atol=2e-6)
-    before = np.array([[1.0, 1.2], [1.0, 1.1], [1.0, 1.0]])
-    after = np.array([[0.4, 0.8], [0.8, 1.0], [0.9, 1.1]])
-    # G 0.4, 0.1, 0; O 0.2, 0.1.
-    weights = np.array([0.4 / 0.04, 0.1 / 0.01, 0.0])
-    np.testing.assert_allclose(blend(before, after), weights / weights.sum())
-    assert blend(before, before + 0.1) is None
-
-
-def test_gblend_estimates_and_puts_everything_back():
-    method = GBlend()
-    model = compiled(build(method), keras.optimizers.SGD(0.1, momentum=0.9))
-    model.optimizer.build(model.trainable_variables)
-    training, held_out = dataset(3), dataset(2, seed=9)
-    estimator = GBlendEstimator(training, held_out, super_epoch=2, epochs=2)
-    seen = []
-
-    class Looks(keras.callbacks.Callback):
-        def look(self):
-            values = [
-                *self.model.get_weights(),
-                *(v.numpy() for v in self.model.optimizer.variables),
-            ]
-            seen.append(([np.array(v) for v in values], method.weights(2).numpy()))
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.look()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.look()
-
-    model.fit(training, epochs=4, verbose=0, callbacks=[Looks(), estimator, Looks()])
-    # Before and after the estimator: at the begin and the end of epochs 0 to 3.
-    for before, after in zip(seen[::2], seen[1::2], strict=True):
-        for ours, theirs in zip(after[0], before[0], strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    changed = [
-        not np.array_equal(before[1], after[1])
-        for before, after in zip(seen[::2], seen[1::2], strict=True)
-    ]
-    # New before the first epoch and after the second; after the last nobody needs any.
-    assert changed == [True, False, False, True, False, False, False, False]
-    np.testing.assert_allclose(seen[0][1], 1 / 3)
-    assert seen[1][1].sum() == pytest.approx(1)
-    # A training that goes on has its weights.
-    seen.clear()
-    model.fit(training, epochs=1, verbose=0, callbacks=[Looks(), estimator, Looks()])
-    np.testing.assert_array_equal(seen[0][1], seen[1][1])
-
-
-def test_gblend_puts_back_what_other_methods_remember():
-    """Though nothing of it is there before the first step is traced."""
-    method = OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)
-    model = compiled(build(method))
-    seen = []
-
-    class Looks(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            seen.append([variable.numpy() for variable in method.state])
-            seen.append([self.model.epoch.numpy()])
-
-    training = dataset(3)
-    estimator = GBlendEstimator(training, dataset(2, seed=9))
-    model.fit(training, epochs=1, verbose=0, callbacks=[estimator, Looks()])
-    fresh = compiled(build(OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)))
-    batches = iter(training)
-    fresh.make_train_function().get_concrete_function(batches)
-    names, of_model = (
-        [variable.name.split("/")[-1] for variable in own]
-        for own in (fresh.method_variables, method.state)
-    )
-    assert len(names) > 8 and names == of_model
-    for name, ours, theirs in zip(names, seen[0], fresh.method_variables, strict=True):
-        if name.startswith("weights"):
-            # Estimated as in the window, which begins later.
-            assert not np.allclose(ours, 1 / 3, atol=0.01)
-        else:
-            np.testing.assert_array_equal(ours, theirs, name)
-    assert seen[1] == [0]
-
-
-def test_gblend_estimates_nothing_past_its_window():
-    method = GBlend(end_epoch=1)
-    model = compiled(build(method))
-    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9), super_epoch=1)
-    found = []
-
-    class Counts(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            found.append(method.weights(2).numpy().tolist())
-
-    model.fit(dataset(3), epochs=4, verbose=0, callbacks=[estimator, Counts()])
-    assert found[0] == found[1] == found[2]
 
 
 def test_mmcosine_hears_no_louder_features():
@@ -454,7 +361,6 @@ def test_a_gradient_of_an_added_loss_that_is_not_finite_is_skipped():
         (lambda: OPM() + OPM(), "different methods. Received: OPM [+] OPM"),
         (lambda: Unimodal(-1.0), "`weight` must be .* Received: weight=-1.0"),
         (lambda: OPM(base=1.5), "in .0, 1.. Received: base=1.5"),
-        (lambda: GBlendEstimator(None, None, 0), "Received: super_epoch=0"),
     ],
 )
 def test_wrong_methods_are_refused(make, message):

@@ -1,0 +1,197 @@
+"""The weights of gradient blending, estimated while a model is trained."""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from ogm_tf.modulation.gblend import GBlend
+from ogm_tf.modulation.interface import is_integer
+from ogm_tf.modulation.losses import share_of_loss
+from ogm_tf.training_state import TrainingState
+
+# As it is, or as `strategy.experimental_distribute_dataset` and its like return it.
+Batches = tf.data.Dataset | tf.distribute.DistributedDataset
+
+
+class GBlendEstimator(keras.callbacks.Callback):
+    """Estimates the weights of `GBlend` before the first epoch and after every super-epoch.
+
+    From what the network is, each head is trained alone for some epochs, and all is put back. Of
+    what a head's loss came down by on held-out data, its generalisation G, and of how much its gap
+    between training and held-out loss grew, its overfitting O, follow
+
+        G = L_held(before) - L_held(after)
+        O = (L_held - L_train)(after) - (L_held - L_train)(before)
+        w proportional to G / O^2                                         (eq. 5 of the paper)
+
+    of Wang et al., "What Makes Training Multi-modal Classification Networks Hard?" (CVPR 2020).
+    Heads that get no better, G <= 0, weigh nothing; where none does, the weights stay. An O whose
+    size is below a thousandth of G is taken for that.
+
+    A training that goes on has its weights in its `ogm_tf.checkpoints.Checkpoint`, and estimates
+    none before its first epoch: one whose optimiser has made no update yet is new. With others of a
+    `Combination` the heads are trained as they act, too. Of several workers each is one of the
+    estimators.
+
+    Args:
+      training: Batches of `fit`'s form, on which the heads are trained and measured, the same each
+        time they are read.
+      held_out: Batches of training data that `fit` does not see, for the other measure: finite.
+      super_epoch: Epochs between estimates, >= 1.
+      epochs: Passes over `training` of each head, >= 1.
+      steps: Global batches of `training` in a pass, >= 1; None: all of a finite dataset.
+
+    Raises:
+      ValueError: where a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        training: Batches,
+        held_out: Batches,
+        super_epoch: int = 10,
+        epochs: int = 1,
+        steps: int | None = None,
+    ):
+        super().__init__()
+        for name, value in (("super_epoch", super_epoch), ("epochs", epochs), ("steps", steps)):
+            is_open = name == "steps" and value is None
+            if not is_open and (not is_integer(value) or value < 1):
+                raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={value!r}.")
+        self.training, self.held_out = training, held_out
+        self.super_epoch, self.epochs = super_epoch, epochs
+        self.steps = int(training.cardinality()) if steps is None else steps
+        if self.steps < 1:
+            raise ValueError(
+                "`training` must have a known number of batches, or `steps` tell it. "
+                f"Received: steps=None, and a dataset of cardinality {self.steps}."
+            )
+        self._train_function: Callable[[Iterator], object] | None = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # What a checkpoint remembers of the method is put back in the first step, after this.
+        if int(self.model.optimizer.iterations.numpy()) == 0:
+            self._weigh(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.super_epoch == 0 and epoch + 1 < self.params["epochs"]:
+            self._weigh(epoch + 1)
+
+    def _weigh(self, epoch: int) -> None:
+        method = self._method()
+        # Before the window the weights are estimated for its first epoch, and after it not at all.
+        epoch = max(epoch, method.start_epoch)
+        if method.end_epoch is not None and epoch > method.end_epoch:
+            return
+        current = self.model.epoch.numpy()
+        self.model.epoch.assign(epoch)
+        found = self.estimate()
+        self.model.epoch.assign(current)
+        logging.info("Epoch %d: G-Blend weighs the losses %s.", epoch, np.round(found, 3))
+
+    def estimate(self) -> np.ndarray:
+        """Estimates and sets the weights for the model's epoch; returns them, `[M + 1]`."""
+        method = self._method()
+        strategy = self.model.distribute_strategy
+        with strategy.scope(), tempfile.TemporaryDirectory() as folder:
+            weights = method.weights(len(self.model.branches))
+            current = strategy.experimental_local_results(weights)[0].numpy()
+            self._trace()
+            state = TrainingState(self.model)
+            local = state.local_values()
+            state.write(folder, local)
+            before = self._losses()
+            after = []
+            for head in range(len(current)):
+                weights.assign(np.eye(len(current), dtype=np.float32)[head])
+                self._train()
+                after.append(self._losses()[head])
+                state.read_shared(folder)
+                state.assign_local(local)
+            found = blend(np.array(before), np.array(after))
+            found = current if found is None else found
+            weights.assign(found.astype(np.float32))
+            self.model.reset_metrics()
+        return found
+
+    def _method(self) -> GBlend:
+        method = self.model.modulation
+        found = [own for own in getattr(method, "methods", [method]) if isinstance(own, GBlend)]
+        if not found:
+            raise ValueError(
+                "GBlendEstimator is for a model whose modulation is or has a GBlend. "
+                f"Received: modulation={method!r}."
+            )
+        return found[0]
+
+    def _train(self) -> None:
+        for _ in range(self.epochs):
+            # An epoch may have left batches over.
+            self.model._accumulator.clear()
+            iterator = self._read(self.training)
+            for _ in range(self.steps // self._steps_at_once()):
+                self._train_function(iterator)
+
+    def _trace(self) -> None:
+        """Makes what a step makes when it is traced, such as what other methods remember."""
+        of_fit = self._train_function = self.model.train_function
+        if self.model.run_eagerly:
+            return
+        if not isinstance(of_fit, tf.types.experimental.PolymorphicFunction):
+            # That of `fit` puts a checkpoint back in its first step.
+            self._train_function = self.model.make_train_function(force=True)
+            self.model.train_function = of_fit
+        self._train_function.get_concrete_function(self._read(self.training))
+
+    def _read(self, batches: Batches) -> Iterator:
+        if isinstance(batches, tf.data.Dataset):
+            strategy = self.model.distribute_strategy
+            batches = strategy.experimental_distribute_dataset(batches)
+        return iter(batches)
+
+    def _steps_at_once(self) -> int:
+        return int(self.model._steps_per_execution.numpy().item())
+
+    def _losses(self) -> list[np.ndarray]:
+        """Returns of each head its mean training and held-out loss."""
+        strategy = self.model.distribute_strategy
+
+        @tf.function
+        def of_batch(batch):
+            def on_replica(batch):
+                inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+                logits, parts = self.model(inputs, training=False, unimodal=True)
+                return [
+                    share_of_loss(self.model.compiled_loss, labels, own, weights)
+                    for own in (logits, *parts.values())
+                ]
+
+            shares = strategy.run(on_replica, args=(batch,))
+            return [strategy.reduce("SUM", share, axis=None) for share in shares]
+
+        found = []
+        for data, steps in ((self.training, self.steps), (self.held_out, None)):
+            batches = itertools.islice(self._read(data), steps)
+            found.append(np.mean([[float(x) for x in of_batch(batch)] for batch in batches], 0))
+        return list(zip(*found, strict=True))
+
+
+def blend(before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
+    """Returns the weights of heads, of sum 1; see `GBlendEstimator`. None where none gets better.
+
+    Args:
+      before: Training and held-out loss of each head, `[heads, 2]`.
+      after: The same after each was trained alone.
+    """
+    gained = np.maximum(before[:, 1] - after[:, 1], 0.0)
+    gap = (after[:, 1] - after[:, 0]) - (before[:, 1] - before[:, 0])
+    if not gained.any():
+        return None
+    gap = np.maximum(np.abs(gap), 1e-3 * np.maximum(gained, 1e-12))
+    weights = gained / gap**2
+    return weights / weights.sum()

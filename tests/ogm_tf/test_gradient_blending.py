@@ -1,0 +1,192 @@
+"""The estimates of G-Blend: by hand, all put back, the same on two devices."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ogm_tf
+from ogm_tf.gradient_blending import GBlendEstimator, blend
+from ogm_tf.modulation import AGM, OPM, PMR, GBlend
+from tests.ogm_tf.tiny_models import build, compiled, dataset, encoder
+
+
+def test_heads_that_learn_much_and_overfit_little_weigh_most():
+    before = np.array([[1.0, 1.2], [1.0, 1.1], [1.0, 1.0]])
+    after = np.array([[0.4, 0.8], [0.8, 1.0], [0.9, 1.1]])
+    # G 0.4, 0.1, 0; O 0.2, 0.1.
+    weights = np.array([0.4 / 0.04, 0.1 / 0.01, 0.0])
+    np.testing.assert_allclose(blend(before, after), weights / weights.sum())
+    assert blend(before, before + 0.1) is None
+
+
+def test_gblend_estimates_and_puts_everything_back():
+    method = GBlend()
+    model = compiled(build(method), keras.optimizers.SGD(0.1, momentum=0.9))
+    model.optimizer.build(model.trainable_variables)
+    training, held_out = dataset(3), dataset(2, seed=9)
+    estimator = GBlendEstimator(training, held_out, super_epoch=2, epochs=2)
+    seen = []
+
+    class Looks(keras.callbacks.Callback):
+        def look(self):
+            values = [
+                *self.model.get_weights(),
+                *(v.numpy() for v in self.model.optimizer.variables),
+            ]
+            seen.append(([np.array(v) for v in values], method.weights(2).numpy()))
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.look()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.look()
+
+    model.fit(training, epochs=4, verbose=0, callbacks=[Looks(), estimator, Looks()])
+    # Before and after the estimator: at the begin and the end of epochs 0 to 3.
+    for before, after in zip(seen[::2], seen[1::2], strict=True):
+        for ours, theirs in zip(after[0], before[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    changed = [
+        not np.array_equal(before[1], after[1])
+        for before, after in zip(seen[::2], seen[1::2], strict=True)
+    ]
+    # New before the first epoch and after the second; after the last nobody needs any.
+    assert changed == [True, False, False, True, False, False, False, False]
+    np.testing.assert_allclose(seen[0][1], 1 / 3)
+    assert seen[1][1].sum() == pytest.approx(1)
+    # A training that goes on has its weights.
+    seen.clear()
+    model.fit(training, epochs=1, verbose=0, callbacks=[Looks(), estimator, Looks()])
+    np.testing.assert_array_equal(seen[0][1], seen[1][1])
+
+
+def test_gblend_puts_back_what_other_methods_remember():
+    """Though nothing of it is there before the first step is traced."""
+    method = OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)
+    model = compiled(build(method))
+    seen = []
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append([variable.numpy() for variable in method.state])
+            seen.append([self.model.epoch.numpy()])
+
+    training = dataset(3)
+    estimator = GBlendEstimator(training, dataset(2, seed=9))
+    model.fit(training, epochs=1, verbose=0, callbacks=[estimator, Looks()])
+    fresh = compiled(build(OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)))
+    batches = iter(training)
+    fresh.make_train_function().get_concrete_function(batches)
+    names, of_model = (
+        [variable.name.split("/")[-1] for variable in own]
+        for own in (fresh.method_variables, method.state)
+    )
+    assert len(names) > 8 and names == of_model
+    for name, ours, theirs in zip(names, seen[0], fresh.method_variables, strict=True):
+        if name.startswith("weights"):
+            # Estimated as in the window, which begins later.
+            assert not np.allclose(ours, 1 / 3, atol=0.01)
+        else:
+            np.testing.assert_array_equal(ours, theirs, name)
+    assert seen[1] == [0]
+
+
+def test_gblend_estimates_nothing_past_its_window():
+    method = GBlend(end_epoch=1)
+    model = compiled(build(method))
+    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9), super_epoch=1)
+    found = []
+
+    class Counts(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            found.append(method.weights(2).numpy().tolist())
+
+    model.fit(dataset(3), epochs=4, verbose=0, callbacks=[estimator, Counts()])
+    assert found[0] == found[1] == found[2]
+
+
+def with_batch_norm(strategy, synchronized):
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        encoders = {
+            name: keras.Sequential(
+                [
+                    keras.layers.Input((6,)),
+                    keras.layers.BatchNormalization(synchronized=synchronized),
+                    encoder(name),
+                ],
+                name=name,
+            )
+            for name in ("visual", "audio")
+        }
+        model = ogm_tf.OGMModel(encoders, ogm_tf.fusion.Concat(3), GBlend() + ogm_tf.OGMGE(0.5))
+        model({name: tf.zeros([1, 6]) for name in encoders})
+        return compiled(model)
+
+
+def of_each_replica(model, strategy):
+    """Returns what each replica has of every variable, and the weights of the losses."""
+    variables = [*model.weights, *model.optimizer.variables]
+    return [
+        value.numpy()
+        for variable in variables
+        for value in strategy.experimental_local_results(variable)
+    ]
+
+
+def test_two_devices_estimate_as_one(mirrored):
+    found = []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        model = with_batch_norm(strategy, synchronized=True)
+        estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
+        model.fit(dataset(3), epochs=1, verbose=0, callbacks=[estimator])
+        found.append(model.method_variables[0].numpy())
+        found.append(model.get_weights())
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-3)
+    assert np.ptp(found[0]) > 0.01
+    for ours, theirs in zip(found[3], found[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_every_replica_gets_its_own_averages_back(mirrored):
+    model = with_batch_norm(mirrored, synchronized=False)
+    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
+    model.fit(dataset(3), epochs=1, verbose=0, callbacks=[estimator])
+    before = of_each_replica(model, mirrored)
+    estimator.estimate()
+    for ours, theirs in zip(of_each_replica(model, mirrored), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    means = [v for v in model.weights if "moving_mean" in v.name]
+    first, second = (value.numpy() for value in mirrored.experimental_local_results(means[0]))
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_the_loss_scale_and_the_count_of_steps_are_put_back():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    optimizer = keras.mixed_precision.LossScaleOptimizer(
+        keras.optimizers.SGD(0.1), initial_scale=8, dynamic_growth_steps=2
+    )
+    model = compiled(build(GBlend()), optimizer)
+    model.fit(dataset(3), verbose=0)
+    before = float(optimizer.loss_scale), int(optimizer.dynamic_counter), int(model._train_counter)
+    # Its steps are counted on from the first of `fit`.
+    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
+    estimator.set_model(model)
+    estimator.estimate()
+    after = float(optimizer.loss_scale), int(optimizer.dynamic_counter), int(model._train_counter)
+    assert after == before == (16.0, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"super_epoch": 0}, "Received: super_epoch=0"),
+        ({"epochs": 1.5}, "Received: epochs=1.5"),
+        ({"steps": 0}, "Received: steps=0"),
+        ({"training": dataset(2).repeat()}, "a dataset of cardinality -1"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GBlendEstimator(**{"training": dataset(2), "held_out": dataset(2), **arguments})
