@@ -28,6 +28,7 @@ import json
 import pathlib
 import time
 
+import keras
 import numpy as np
 from absl import logging
 
@@ -172,12 +173,12 @@ def _step_times(
     steps = {}
     for method, flags in chosen.items():
         own = from_flagfile(
-            TrainSettings, settings.preset,
-            records_dir=records_dir, output_dir="unused", **_values(flags),
+            TrainSettings, settings.preset, *flags, records_dir=records_dir, output_dir="unused",
         )  # fmt: skip
         data = dataset.train_dataset(
             records_dir, own.batch_size, own.seed, removed=own.remove_modality
         )
+        keras.mixed_precision.set_global_policy(own.precision)
         model = networks.build_model(own, index)
         model.make_train_function()
         batches = iter(data.dataset.take(1).cache().repeat())
@@ -191,13 +192,6 @@ def _step_times(
             steps[method]()
             times[str(method)].append(1000 * (time.perf_counter() - begin))
     return times
-
-
-def _values(flags: list[str]) -> dict[str, str | int | float]:
-    """Returns flags as settings."""
-    own = {field.name: field.type for field in dataclasses.fields(TrainSettings)}
-    pairs = (flag.removeprefix("--").split("=") for flag in flags)
-    return {name: own[name](value) if own[name] in (int, float) else value for name, value in pairs}
 
 
 def _train(

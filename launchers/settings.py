@@ -150,13 +150,17 @@ def as_flags(settings: LauncherSettings) -> list[str]:
 
 
 def from_flagfile(
-    settings_class: type[LauncherSettings], path: str | os.PathLike, **overrides: Any
+    settings_class: type[LauncherSettings],
+    path: str | os.PathLike,
+    *arguments: str,
+    **overrides: Any,
 ) -> LauncherSettings:
     """Returns the settings a flagfile describes.
 
     Args:
       settings_class: Of the launcher.
       path: Of the flagfile.
+      *arguments: Further flags, such as "--alpha=0.5", which count more than the file's.
       **overrides: Fields that the file leaves open, or others than its own.
 
     Raises:
@@ -169,7 +173,7 @@ def from_flagfile(
         for field in dataclasses.fields(settings_class)
         if field.default is dataclasses.MISSING
     ]
-    values(["program", f"--flagfile={path}", *required])
+    values(["program", f"--flagfile={path}", *required, *arguments])
     return from_flags(settings_class, values, **overrides)
 
 

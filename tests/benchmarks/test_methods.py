@@ -17,9 +17,7 @@ def test_every_trial_is_one_of_train(method):
     trials = methods.TRIALS[method]
     assert len(trials) in (1, 3)
     found = [
-        from_flagfile(
-            TrainSettings, PRESET, records_dir="r", output_dir="o", **methods._values(flags)
-        )
+        from_flagfile(TrainSettings, PRESET, *flags, records_dir="r", output_dir="o")
         for flags in trials
     ]
     assert len(set(found)) == len(trials)
