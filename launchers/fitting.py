@@ -229,7 +229,7 @@ class _Recorder(keras.callbacks.Callback):
         for name in [*self._history, *(name for name in row if name not in self._history)]:
             values = self._history.setdefault(name, [math.nan] * num_before)
             values.append(row.get(name, math.nan))
-        score = row.get("val_accuracy", float(epoch)) if self._keep == "best" else float(epoch)
+        score = row.get("val_accuracy", float(epoch)) if self._keep != "last" else float(epoch)
         if score > self._best["best_score"]:
             self._best = {"best_epoch": epoch, "best_score": score}
 

@@ -10,7 +10,7 @@ are those by which the network was published.
 
 The same command on the same folder goes on with a run that was stopped or killed, and ends as if it
 had not been (docs/long_runs.md). The best epoch is chosen by the accuracy on the validation split's
-segments; without one the last epoch is kept. What the best epoch says of every segment is in
+segments; without one, or with --keep=last, it is the last. What it says of every segment is in
 timelines_validation.csv and timelines_test.csv.
 """
 

@@ -10,7 +10,7 @@ positive and the negative pairs. `launchers.probe` says what the audio encoder h
 
 The same command on the same folder goes on with a run that was stopped or killed, and ends as if it
 had not been (docs/long_runs.md). The best epoch is chosen by accuracy on the validation split's
-pairs; without one the last epoch is kept.
+pairs; without one, or with --keep=last, it is the last.
 """
 
 import functools

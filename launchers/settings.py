@@ -164,7 +164,7 @@ def from_flagfile(
       **overrides: Fields that the file leaves open, or others than its own.
 
     Raises:
-      ValueError: where a value breaks its rule.
+      ValueError: where a value breaks its rule, or something is no flag.
     """
     values = flags.FlagValues()
     define_flags(settings_class, values)
@@ -173,7 +173,9 @@ def from_flagfile(
         for field in dataclasses.fields(settings_class)
         if field.default is dataclasses.MISSING
     ]
-    values(["program", f"--flagfile={path}", *required, *arguments])
+    rest = values(["program", f"--flagfile={path}", *required, *arguments])[1:]
+    if rest:
+        raise ValueError(f"Everything is a flag. Received: {' '.join(rest)}.")
     return from_flags(settings_class, values, **overrides)
 
 

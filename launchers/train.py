@@ -5,7 +5,7 @@ r"""Trains a network on prepared records, with or without balanced gradients.
 
 The same command on the same folder goes on with a run that was stopped or killed, and ends as if it
 had not been (docs/long_runs.md). The best epoch is chosen by accuracy on the validation split;
-without one the last epoch is kept. What the best epoch says of every clip is in
+without one, or with --keep=last, it is the last. What the best epoch says of every clip is in
 predictions_validation.csv and predictions_test.csv, and how sure each epoch was of some validation
 clips in confidence.npz (docs/analysis.md).
 """

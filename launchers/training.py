@@ -61,8 +61,8 @@ class FitSettings(LauncherSettings):
         rule="epochs >= 1", holds=lambda value: all(epoch >= 1 for epoch in value),
     )  # fmt: skip
     lr_decay_rate: float = positive(0.1, "Factor of the learning rate at each decay.")
-    keep: str = setting(
-        "best", "Epoch whose weights are kept and judged: the best on validation, or the last.",
+    keep: str | None = setting(
+        None, "Epoch whose weights are kept and judged; by default the best on validation.",
         choices=KEPT_EPOCHS,
     )  # fmt: skip
     init_from: str | None = setting(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -20,7 +21,7 @@ def batch_spec(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
     spec = getattr(x, "element_spec", None)
     if spec is None:
         arrays = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-        if not all(hasattr(array, "dtype") for array in tf.nest.flatten(arrays)):
+        if not all(isinstance(own, (np.ndarray, tf.Tensor)) for own in tf.nest.flatten(arrays)):
             return None
         spec = tf.nest.map_structure(
             lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype), arrays

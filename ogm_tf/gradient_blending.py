@@ -3,6 +3,7 @@
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -65,13 +66,14 @@ class GBlendEstimator(keras.callbacks.Callback):
                 raise ValueError(f"`{name}` must be an integer >= 1. Received: {name}={value!r}.")
         self.training, self.held_out = training, held_out
         self.super_epoch, self.epochs = super_epoch, epochs
-        self.steps = int(training.cardinality()) if steps is None else steps
-        if self.steps < 1:
+        is_dataset = isinstance(training, tf.data.Dataset)
+        cardinality = int(training.cardinality()) if is_dataset else tf.data.UNKNOWN_CARDINALITY
+        if steps is None and cardinality < 1:
             raise ValueError(
-                "`training` must have a known number of batches, or `steps` tell it. "
-                f"Received: steps=None, and a dataset of cardinality {self.steps}."
+                "`training` must be a dataset of a known number of batches, or `steps` tell it. "
+                f"Received: steps=None, and {training!r} of cardinality {cardinality}."
             )
-        self._train_function: Callable[[Iterator], object] | None = None
+        self.steps = cardinality if steps is None else int(steps)
 
     def on_epoch_begin(self, epoch, logs=None):
         # What a checkpoint remembers of the method is put back in the first step, after this.
@@ -90,29 +92,35 @@ class GBlendEstimator(keras.callbacks.Callback):
             return
         current = self.model.epoch.numpy()
         self.model.epoch.assign(epoch)
-        found = self.estimate()
-        self.model.epoch.assign(current)
+        try:
+            found = self.estimate()
+        finally:
+            self.model.epoch.assign(current)
         logging.info("Epoch %d: G-Blend weighs the losses %s.", epoch, np.round(found, 3))
 
     def estimate(self) -> np.ndarray:
-        """Estimates and sets the weights for the model's epoch; returns them, `[M + 1]`."""
+        """Estimates and sets the weights for the model's epoch; returns them, `[M + 1]`.
+
+        Where something fails or interrupts it, all is put back as well.
+        """
         method = self._method()
         strategy = self.model.distribute_strategy
         with strategy.scope(), tempfile.TemporaryDirectory() as folder:
             weights = method.weights(len(self.model.branches))
             current = strategy.experimental_local_results(weights)[0].numpy()
-            self._trace()
+            train, losses = self._train_function(), self._loss_function()
             state = TrainingState(self.model)
             local = state.local_values()
             state.write(folder, local)
-            before = self._losses()
-            after = []
+            before, after = self._measure(losses), []
             for head in range(len(current)):
-                weights.assign(np.eye(len(current), dtype=np.float32)[head])
-                self._train()
-                after.append(self._losses()[head])
-                state.read_shared(folder)
-                state.assign_local(local)
+                try:
+                    weights.assign(np.eye(len(current), dtype=np.float32)[head])
+                    self._train(train)
+                    after.append(self._measure(losses)[head])
+                finally:
+                    state.read_shared(folder)
+                    state.assign_local(local)
             found = blend(np.array(before), np.array(after))
             found = current if found is None else found
             weights.assign(found.astype(np.float32))
@@ -129,24 +137,24 @@ class GBlendEstimator(keras.callbacks.Callback):
             )
         return found[0]
 
-    def _train(self) -> None:
+    def _train(self, step: Callable[[Iterator], Any]) -> None:
         for _ in range(self.epochs):
             # An epoch may have left batches over.
             self.model._accumulator.clear()
-            iterator = self._read(self.training)
+            batches = self._read(self.training)
             for _ in range(self.steps // self._steps_at_once()):
-                self._train_function(iterator)
+                step(batches)
 
-    def _trace(self) -> None:
-        """Makes what a step makes when it is traced, such as what other methods remember."""
-        of_fit = self._train_function = self.model.train_function
-        if self.model.run_eagerly:
-            return
+    def _train_function(self) -> Callable[[Iterator], Any]:
+        """Returns the model's own, and makes what it makes when it is traced."""
+        of_fit = function = self.model.train_function
         if not isinstance(of_fit, tf.types.experimental.PolymorphicFunction):
-            # That of `fit` puts a checkpoint back in its first step.
-            self._train_function = self.model.make_train_function(force=True)
+            # There may be none, or that of `fit` puts a checkpoint back in its first step.
+            function = self.model.make_train_function(force=True)
             self.model.train_function = of_fit
-        self._train_function.get_concrete_function(self._read(self.training))
+        traced = tf.function(function) if self.model.run_eagerly else function
+        traced.get_concrete_function(self._read(self.training))
+        return function
 
     def _read(self, batches: Batches) -> Iterator:
         if isinstance(batches, tf.data.Dataset):
@@ -157,27 +165,31 @@ class GBlendEstimator(keras.callbacks.Callback):
     def _steps_at_once(self) -> int:
         return int(self.model._steps_per_execution.numpy().item())
 
-    def _losses(self) -> list[np.ndarray]:
-        """Returns of each head its mean training and held-out loss."""
+    def _loss_function(self) -> Callable[[Any], list[tf.Tensor]]:
+        """Returns what gives of a batch each head's loss."""
         strategy = self.model.distribute_strategy
+
+        def on_replica(batch):
+            inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+            logits, parts = self.model(inputs, training=False, unimodal=True)
+            return [
+                share_of_loss(self.model.compiled_loss, labels, own, weights)
+                for own in (logits, *parts.values())
+            ]
 
         @tf.function
         def of_batch(batch):
-            def on_replica(batch):
-                inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
-                logits, parts = self.model(inputs, training=False, unimodal=True)
-                return [
-                    share_of_loss(self.model.compiled_loss, labels, own, weights)
-                    for own in (logits, *parts.values())
-                ]
-
             shares = strategy.run(on_replica, args=(batch,))
             return [strategy.reduce("SUM", share, axis=None) for share in shares]
 
+        return of_batch
+
+    def _measure(self, losses: Callable[[Any], list[tf.Tensor]]) -> list[tuple[float, float]]:
+        """Returns of each head its mean training and held-out loss."""
         found = []
         for data, steps in ((self.training, self.steps), (self.held_out, None)):
             batches = itertools.islice(self._read(data), steps)
-            found.append(np.mean([[float(x) for x in of_batch(batch)] for batch in batches], 0))
+            found.append(np.mean([[float(x) for x in losses(batch)] for batch in batches], axis=0))
         return list(zip(*found, strict=True))
 
 

@@ -193,6 +193,7 @@ class OGMModel(ReportingModel):
         for loss in tf.nest.flatten(arguments.get("loss")):
             require_logits(loss)
         super().compile(*args, **kwargs)
+        self._remember_trainable()
         with self.distribute_strategy.scope():
             self._trackers = self._make_trackers()
         # Of other variables, where some were frozen since.

@@ -1,6 +1,6 @@
 """A Keras model that tells what each modality knows, and what became of a training's steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -33,6 +33,8 @@ class ReportingModel(keras.Model):
         # A plain object hides its variables from Keras, which would count them among the weights.
         self._trackers: ModalityTrackers | None = None
         self._observer: Callable[..., None] | None = None
+        # Whether each layer is, where the model is compiled.
+        self._were_trainable: tuple[bool, ...] = ()
 
     @property
     def skipped_in_a_row(self) -> int:
@@ -65,25 +67,47 @@ class ReportingModel(keras.Model):
     def _make_variables(self, arguments: Mapping[str, Any]) -> None:
         """Makes what a step otherwise makes in its first trace, and would then be traced twice for.
 
+        Those of the optimiser and of the compiled metrics; sums of accumulated gradients, and what
+        a method remembers, are made in the trace.
+
         Args:
           arguments: Of `fit` or `train_on_batch`, by name.
         """
-        compiled = self.compiled_metrics
-        if not self.built or compiled is None or compiled.built or self.run_eagerly:
+        if self.compiled_metrics is None or self.run_eagerly:
             return
+        layers = self._all_layers()
+        if not all(layer.built for layer in layers) or self._were_trainable != _trainable(layers):
+            # What Keras will train is not what it looks like now.
+            return
+        with self.distribute_strategy.scope():
+            if not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
+                self.optimizer.build(self.trainable_variables)
+            if not self.compiled_metrics.built:
+                self._make_metrics(arguments)
+
+    def _make_metrics(self, arguments: Mapping[str, Any]) -> None:
         batch = batch_spec(*(arguments.get(name) for name in ("x", "y", "sample_weight")))
+        if batch is None:
+            return
 
         @tf.function
         def answer(inputs, labels):
             return self(inputs, training=False), self._truth(labels)
 
-        with self.distribute_strategy.scope():
-            if not isinstance(self.optimizer, keras.optimizers.legacy.Optimizer):
-                self.optimizer.build(self.trainable_variables)
-            if batch is not None:
-                inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-                found = answer.get_concrete_function(inputs, labels)
-                self._build_metrics(*found.structured_outputs)
+        try:
+            inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            found = answer.get_concrete_function(inputs, labels).structured_outputs
+        except Exception:
+            # A step may take what the network by itself does not, and tells its errors itself.
+            return
+        self._build_metrics(*found)
+
+    def _remember_trainable(self) -> None:
+        """Remembers what Keras trains from here on, whatever is frozen later."""
+        self._were_trainable = _trainable(self._all_layers())
+
+    def _all_layers(self) -> list[keras.layers.Layer]:
+        return [self, *(own for own in self.submodules if isinstance(own, keras.layers.Layer))]
 
     def _build_metrics(self, logits: Any, labels: Any) -> None:
         """Makes the compiled metrics, of which Keras does not know before the first batch."""
@@ -158,3 +182,7 @@ class ReportingModel(keras.Model):
     def metrics(self):
         trackers = self._trackers.metrics if self._trackers else []
         return super().metrics + trackers
+
+
+def _trainable(layers: Sequence[keras.layers.Layer]) -> tuple[bool, ...]:
+    return tuple(layer.trainable for layer in layers)

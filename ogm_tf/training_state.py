@@ -20,7 +20,7 @@ class TrainingState:
     `step_variables` of the model names: of these Keras' own checkpoints have no place, or only
     sums and means.
 
-    Of several workers all must write and read at once, each its own folder or one that they share.
+    Of several workers all must write and read at once; each writes to a folder of its own.
 
     Args:
       model: Compiled; it may not be built yet.
@@ -71,7 +71,8 @@ class TrainingState:
     def assign_local(self, values: Mapping[str, np.ndarray], with_step: bool = True) -> None:
         """Gives each replica its own, of what is made already.
 
-        Where the number of replicas differs, sums are divided, and the rest stays as it is.
+        Where the number of replicas differs, sums are divided among them, what all have the same of
+        is given to all, and the rest stays as it is.
 
         Args:
           values: Of `local_values` or `read_local`.

@@ -1,5 +1,7 @@
 """The estimates of G-Blend: by hand, all put back, the same on two devices."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -126,8 +128,9 @@ def with_batch_norm(strategy, synchronized):
 
 
 def of_each_replica(model, strategy):
-    """Returns what each replica has of every variable, and the weights of the losses."""
-    variables = [*model.weights, *model.optimizer.variables]
+    """Returns what each replica has of every variable but the weights of the losses."""
+    _, *of_methods = model.method_variables
+    variables = [*model.weights, *model.optimizer.variables, *of_methods]
     return [
         value.numpy()
         for variable in variables
@@ -178,13 +181,51 @@ def test_the_loss_scale_and_the_count_of_steps_are_put_back():
     assert after == before == (16.0, 1, 3)
 
 
+def test_a_model_that_runs_eagerly_gets_all_back():
+    method = GBlend() + PMR()
+    model = build(method, accumulate_steps=2)
+    compiled(model, keras.optimizers.legacy.SGD(0.1, momentum=0.9), run_eagerly=True)
+    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
+    estimator.set_model(model)
+    before = model.get_weights()
+    assert estimator.estimate().sum() == pytest.approx(1)
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert int(model._accumulator.count) == 0
+    found = {v.name: v.numpy() for v in method.state}
+    assert len(found) > 3 and not np.any(found["visual_prototypes:0"])
+
+
+def test_an_estimate_that_fails_leaves_the_model_as_it_was():
+    """What is held out cannot be read once a head has been trained."""
+    model = compiled(build(GBlend()))
+    model.fit(dataset(3), verbose=0)
+    readings = itertools.count(1)
+
+    class Failing(GBlendEstimator):
+        def _read(self, batches):
+            if next(readings) == 6:
+                raise OSError("damaged")
+            return super()._read(batches)
+
+    estimator = Failing(dataset(3), dataset(2, seed=9))
+    estimator.set_model(model)
+    before = [v.numpy() for v in (*model.weights, *model.method_variables)]
+    with pytest.raises(OSError, match="damaged"):
+        estimator.estimate()
+    after = [v.numpy() for v in (*model.weights, *model.method_variables)]
+    for ours, theirs in zip(after, before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"super_epoch": 0}, "Received: super_epoch=0"),
         ({"epochs": 1.5}, "Received: epochs=1.5"),
         ({"steps": 0}, "Received: steps=0"),
-        ({"training": dataset(2).repeat()}, "a dataset of cardinality -1"),
+        ({"training": dataset(2).repeat()}, "of cardinality -1"),
+        ({"training": [1]}, "must be a dataset .* of cardinality -2"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):

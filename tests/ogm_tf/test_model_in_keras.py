@@ -73,7 +73,7 @@ def test_execution_settings_change_no_weight(settings):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-@pytest.mark.parametrize("form", ["batch", "arrays", "dataset", "distributed"])
+@pytest.mark.parametrize("form", ["batch", "arrays", "evaluated", "dataset", "distributed"])
 def test_a_step_is_traced_once(form, mirrored):
     """One that makes variables is traced twice."""
     traced = []
@@ -88,17 +88,59 @@ def test_a_step_is_traced_once(form, mirrored):
         parts = build()
         model = compiled(Counted(parts.encoders, parts.fusion, ogm_tf.OGM(0.5)))
         model(data()[0])
+    if form == "evaluated":
+        model.evaluate(*data(), verbose=0)
     if form == "batch":
         model.train_on_batch(*data())
     else:
         batches = {
             "arrays": lambda: data(),
+            "evaluated": lambda: data(),
             "dataset": lambda: (dataset(),),
             "distributed": lambda: (strategy.experimental_distribute_dataset(dataset()),),
         }[form]()
         model.fit(*batches, steps_per_epoch=1, epochs=2, verbose=0)
     # By the thread of each replica.
     assert len(traced) == strategy.num_replicas_in_sync
+
+
+def test_what_is_frozen_after_compile_is_trained_on():
+    model = compiled(build(ogm_tf.OGM(0.5)), keras.optimizers.Adam(0.01))
+    model.encoders["audio"].trainable = False
+    before = model.encoders["audio"].get_weights()
+    model.fit(*data(), verbose=0)
+    model.train_on_batch(*data())
+    assert not np.array_equal(model.encoders["audio"].get_weights()[0], before[0])
+
+
+def test_layers_that_only_training_calls_are_trained():
+    class Deeper(ogm_tf.OGMModel):
+        def forward(self, inputs, training=False):
+            fused, parts = super().forward(inputs, training)
+            return (self.last(fused) if training else fused), parts
+
+    parts = build()
+    model = Deeper(parts.encoders, parts.fusion)
+    model.last = keras.layers.Dense(CLASSES)
+    compiled(model, keras.optimizers.Adam(0.01))
+    model(data()[0])
+    model.fit(*data(), verbose=0)
+    assert model.last.built and np.abs(model.last.bias).max() > 0
+
+
+def test_a_step_of_ones_own_takes_what_it_likes():
+    class Named(ogm_tf.OGMModel):
+        def train_step(self, data):
+            inputs, labels, weights, _ = data
+            return super().train_step((inputs, labels, weights))
+
+    parts = build()
+    model = compiled(Named(parts.encoders, parts.fusion))
+    model(data()[0])
+    inputs, labels = data()
+    batches = (inputs, labels, np.ones(BATCH, np.float32), np.array(["name"] * BATCH))
+    history = model.fit(tf.data.Dataset.from_tensors(batches), verbose=0).history
+    assert history["loss"][0] > 0
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
