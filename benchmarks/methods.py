@@ -41,12 +41,22 @@ from launchers.settings import LauncherSettings, from_flagfile, launch, setting
 from launchers.training import TrainSettings
 from ogm_tf.analysis import intervals, paired
 
-# Of each method, what it is tried with; one of a single trial has nothing to tune.
+# Of each method, what it is tried with; one of a single trial has nothing to tune. Two that are
+# joined keep what the first was found to want by itself.
 TRIALS = {
     "none": [[]],
     "visual only": [["--remove_modality=audio"]],
     "audio only": [["--remove_modality=visual"]],
     "mmcosine": [["--fusion=mmcosine", f"--mmcosine_scale={scale}"] for scale in (5, 15, 30)],
+    "mmcosine unimodal": [
+        [
+            "--fusion=mmcosine",
+            "--mmcosine_scale=5",
+            "--modulation=unimodal",
+            f"--unimodal_weight={weight}",
+        ]
+        for weight in (0.5, 1, 2)
+    ],
     **{
         method: [[f"--modulation={method}", *flags] for flags in trials]
         for method, trials in {
@@ -59,6 +69,7 @@ TRIALS = {
             "opm": [[f"--opm_probability={share}"] for share in (0.3, 0.7, 1)],
             "pmr": [[f"--pmr_strength={strength}"] for strength in (0.5, 1, 2)],
             "ogm_ge+unimodal": [["--alpha=0.3"], ["--alpha=0.8"], ["--alpha=2"]],
+            "opm+unimodal": [[f"--unimodal_weight={weight}"] for weight in (0.5, 1, 2)],
         }.items()
     },
 }
