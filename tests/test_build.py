@@ -24,6 +24,7 @@ def _read_targets() -> list[dict]:
 
 
 RULES = _read_targets()
+DATA = [data for target in RULES for data in target.get("data", [])]
 TARGETS = {target["name"]: target for target in RULES if "name" in target}
 OWNERS = collections.defaultdict(list)
 for _name, _target in TARGETS.items():
@@ -130,3 +131,8 @@ def test_the_tools_accept_it(command):
     assert done.returncode == 0, done.stdout + done.stderr
     if command[0] == "bazel":
         assert {f"//:{name}" for name in TARGETS} <= set(done.stdout.split())
+
+
+def test_every_preset_goes_with_the_launchers():
+    presets = {str(path.relative_to(ROOT)) for path in ROOT.glob("launchers/presets/**/*.flags")}
+    assert presets <= set(DATA)

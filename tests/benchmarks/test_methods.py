@@ -9,7 +9,9 @@ from benchmarks import methods
 from launchers.settings import from_flagfile
 from launchers.training import METHODS, TrainSettings
 
-PRESET = str(pathlib.Path(launchers.__file__).parent / "presets" / "synthetic.flags")
+PRESETS = pathlib.Path(launchers.__file__).parent / "presets"
+PRESET = str(PRESETS / "synthetic.flags")
+METHOD_PRESETS = PRESETS / "methods"
 
 
 @pytest.mark.parametrize("method", methods.TRIALS)
@@ -23,6 +25,14 @@ def test_every_trial_is_one_of_train(method):
     assert len(set(found)) == len(trials)
     if method in METHODS:
         assert {own.modulation for own in found} == {method}
+
+
+@pytest.mark.parametrize("preset", sorted(METHOD_PRESETS.glob("*.flags")), ids=lambda p: p.stem)
+def test_every_preset_of_a_method_is_one_of_its_trials(preset):
+    text = preset.read_text("utf-8")
+    flags = [line for line in text.splitlines() if line.startswith("--")]
+    assert flags in methods.TRIALS[preset.stem.replace("mmcosine_", "mmcosine ")]
+    from_flagfile(TrainSettings, preset, records_dir="r", output_dir="o")
 
 
 def test_all_methods_are_compared():
