@@ -94,14 +94,17 @@ class MethodsSettings(LauncherSettings):
 def run(settings: MethodsSettings) -> None:
     """Tunes and trains what is missing, and prints the table."""
     records_dir = _records(settings)
-    chosen = {method: _choose(settings, records_dir, method) for method in settings.methods}
+    tuning = {method: _tune(settings, records_dir, method) for method in settings.methods}
+    chosen = {method: best(TRIALS[method], scores) for method, scores in tuning.items()}
     results: dict[str, list[dict[str, float]]] = {method: [] for method in settings.methods}
     # Seed by seed, so that a comparison that was stopped has pairs.
     for seed in settings.seeds:
         for method, flags in chosen.items():
             results[method].append(_result(settings, records_dir, method, flags, seed))
     times = _step_times(settings, records_dir, chosen)
-    launched.write_results(settings, "methods", chosen=chosen, test=results, step_ms=times)
+    launched.write_results(
+        settings, "methods", tuning=tuning, chosen=chosen, test=results, step_ms=times
+    )
     print(table(results, times))
 
 
@@ -147,18 +150,22 @@ def _spread(values: list[float]) -> str:
     return f"{np.mean(values):.0f}" if min(values) > 1 else paired.spread(values)
 
 
-def _choose(settings: MethodsSettings, records_dir: str, method: str) -> list[str]:
-    """Returns the flags of a method's best trial; the first where several are as good."""
-    trials = TRIALS[method]
+def best(trials: list[list[str]], scores: list[float]) -> list[str]:
+    """Returns the flags of the best trial; the first where several are as good, or one is all."""
+    return trials[int(np.argmax(scores))] if scores else trials[0]
+
+
+def _tune(settings: MethodsSettings, records_dir: str, method: str) -> list[float]:
+    """Returns the validation score of each trial of a method; none of a single one."""
+    trials, scores = TRIALS[method], []
     if len(trials) == 1:
-        return trials[0]
-    scores = []
+        return scores
     for number, flags in enumerate(trials):
         run_dir = _folder(settings, method) / f"trial{number}"
         _train(settings, records_dir, run_dir, flags, settings.tuning_seed)
         scores.append(_accuracies(settings, run_dir, "validation")[_measure(settings)])
     logging.info("%s: %s gave %s.", method, trials, np.round(scores, 3))
-    return trials[int(np.argmax(scores))]
+    return scores
 
 
 def _measure(settings: MethodsSettings) -> str:

@@ -73,9 +73,12 @@ def test_the_trial_that_validation_puts_first_is_chosen(monkeypatch, tmp_path):
         lambda _, run_dir, split: {methods.SWEEP: scores[run_dir.name], "fused": -len(split)},
     )
     settings = methods.MethodsSettings(PRESET, str(tmp_path), audio_noise_snr_db=(5.0,))
-    assert methods._choose(settings, "records", "ogm") == ["--modulation=ogm", "--alpha=0.8"]
+    found = methods._tune(settings, "records", "ogm")
+    assert found == [0.5, 0.7, 0.7]
+    assert methods.best(methods.TRIALS["ogm"], found) == ["--modulation=ogm", "--alpha=0.8"]
     assert [(path.name, seed) for path, _, seed in trained] == [
         (f"trial{number}", 100) for number in range(3)
     ]
-    assert methods._choose(settings, "records", "none") == []
+    assert methods._tune(settings, "records", "none") == []
+    assert methods.best(methods.TRIALS["none"], []) == []
     assert len(trained) == 3
