@@ -63,13 +63,8 @@ def start(addresses):
         process.wait()
 
 
-@pytest.mark.parametrize(
-    "cases",
-    [
-        ("plain",),
-        pytest.param(("batch_norm", "float16", "bfloat16"), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("cases", [("plain",), ("batch_norm", "float16", "bfloat16")])
 def test_two_workers_train_as_one_does(start, tmp_path, cases):
     processes = start(str(tmp_path), "--cases", *cases)
     one = tf.distribute.get_strategy()
