@@ -203,7 +203,13 @@ class _Recorder(keras.callbacks.Callback):
       keep: Which epoch is the best: see `FitSettings`.
     """
 
-    def __init__(self, folder: RunFolder, writes: bool, confidence: ClipRecorder | None, keep: str):
+    def __init__(
+        self,
+        folder: RunFolder,
+        writes: bool,
+        confidence: ClipRecorder | None,
+        keep: str | None = None,
+    ):
         super().__init__()
         self._keep = keep
         self._folder = folder
