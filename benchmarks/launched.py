@@ -85,6 +85,11 @@ def train(name: str, run_dir: pathlib.Path, *arguments: str) -> dict[str, float 
     return {**metrics["test"], "minutes": None if seconds is None else seconds / 60}
 
 
+def is_finished(run_dir: pathlib.Path) -> bool:
+    """Returns whether `train` has seen the end of a run."""
+    return (run_dir / _TIME).exists()
+
+
 def peak_mib(run_dir: pathlib.Path) -> float:
     """Returns the peak of the memory of the first process that found a run's training ended, MiB.
 

@@ -35,7 +35,7 @@ from absl import logging
 from benchmarks import comparison, launched
 from input_pipelines import dataset
 from input_pipelines.index import read_index
-from launchers import evaluate, networks, prepare
+from launchers import evaluate, fitting, networks, prepare
 from launchers.runs import RunFolder
 from launchers.settings import LauncherSettings, from_flagfile, launch, setting
 from launchers.training import TrainSettings
@@ -215,11 +215,18 @@ def _step_times(
 def _train(
     settings: MethodsSettings, records_dir: str, run_dir: pathlib.Path, flags: list[str], seed: int
 ) -> None:
+    """Trains a run, or goes on with it; the settings of a finished one are compared."""
+    own = [f"--seed={seed}", "--keep=last", *flags]
+    if launched.is_finished(run_dir):
+        wanted = from_flagfile(
+            TrainSettings, settings.preset, *own, records_dir=records_dir, output_dir=str(run_dir)
+        )
+        RunFolder(run_dir).check_config(fitting.run_config(wanted))
+        return
     run_dir.parent.mkdir(parents=True, exist_ok=True)
     launched.train(
-        "train", run_dir, f"--flagfile={settings.preset}", f"--records_dir={records_dir}",
-        f"--seed={seed}", "--keep=last", *flags,
-    )  # fmt: skip
+        "train", run_dir, f"--flagfile={settings.preset}", f"--records_dir={records_dir}", *own
+    )
 
 
 def _accuracies(settings: MethodsSettings, run_dir: pathlib.Path, split: str) -> dict[str, float]:

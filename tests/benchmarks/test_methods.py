@@ -5,7 +5,9 @@ import pathlib
 import pytest
 
 import launchers
-from benchmarks import methods
+from benchmarks import launched, methods
+from launchers.fitting import run_config
+from launchers.runs import RunFolder
 from launchers.settings import from_flagfile
 from launchers.training import METHODS, TrainSettings
 
@@ -82,3 +84,30 @@ def test_the_trial_that_validation_puts_first_is_chosen(monkeypatch, tmp_path):
     assert methods._tune(settings, "records", "none") == []
     assert methods.best(methods.TRIALS["none"], []) == []
     assert len(trained) == 3
+
+
+def test_of_a_finished_run_the_settings_are_compared_without_a_process(monkeypatch, tmp_path):
+    run_dir, flags = tmp_path / "none" / "plain_seed0", ["--alpha=0.7"]
+
+    def trained(name, output_dir, flagfile, *rest):
+        assert (name, flagfile) == ("train", f"--flagfile={PRESET}")
+        own = from_flagfile(TrainSettings, PRESET, *rest, records_dir="r", output_dir=output_dir)
+        folder = RunFolder(run_dir)
+        folder.checkpoints.mkdir(parents=True)
+        folder.keep_config(run_config(own))
+        (folder.checkpoints / "epoch-0040-step-000000").mkdir()
+        folder.add_metrics("test", {"accuracy": 0.75})
+        return 0.0
+
+    monkeypatch.setattr(
+        launched, "launch", lambda name, out, *rest: trained(name, out.split("=", 1)[1], *rest)
+    )
+    settings = methods.MethodsSettings(PRESET, str(tmp_path))
+    methods._train(settings, "r", run_dir, flags, seed=3)
+    assert RunFolder(run_dir).read_config()["seed"] == 3
+    monkeypatch.setattr(launched, "launch", None)
+    methods._train(settings, "r", run_dir, flags, seed=3)
+    with pytest.raises(ValueError, match="seed was 3 and is 4"):
+        methods._train(settings, "r", run_dir, flags, seed=4)
+    with pytest.raises(ValueError, match="alpha was 0.7 and is 2.0"):
+        methods._train(settings, "r", run_dir, [], seed=3)
