@@ -82,11 +82,16 @@ class Fusion(keras.layers.Layer):
         Returns:
           The kernel `[input_width, output_width]` and the bias `[output_width]`.
         """
-        xavier = keras.initializers.VarianceScaling(1.0, "fan_avg", "untruncated_normal")
-        shape = (input_width, output_width)
-        kernel = self.add_weight(name=f"{name}/kernel", shape=shape, initializer=xavier)
+        kernel = self.add_kernel(name, input_width, output_width)
         bias = self.add_weight(name=f"{name}/bias", shape=(output_width,), initializer="zeros")
         return kernel, bias
+
+    def add_kernel(self, name: str, input_width: int, output_width: int) -> tf.Variable:
+        """Creates the kernel of `add_dense` alone, `[input_width, output_width]`."""
+        # Each has an initialiser of its own: one that is used twice gives both the same values.
+        xavier = keras.initializers.VarianceScaling(1.0, "fan_avg", "untruncated_normal")
+        shape = (input_width, output_width)
+        return self.add_weight(name=f"{name}/kernel", shape=shape, initializer=xavier)
 
     def _widths(self, shapes: Any) -> list[int]:
         """Returns the features' widths, having checked them."""
@@ -170,7 +175,7 @@ class MMCosine(Fusion):
 
     Xu et al., "MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual Fine-Grained
     Learning" (ICASSP 2023): no modality can answer louder by longer features or weights. There is
-    no bias.
+    no bias. A feature of zeros, as of a modality that is missing, has a cosine of 0 and no gradient.
 
     Args:
       num_classes: Number of classes C, >= 2.
@@ -189,21 +194,15 @@ class MMCosine(Fusion):
         self.scale = float(scale)
 
     def build_head(self, widths):
-        xavier = keras.initializers.VarianceScaling(1.0, "fan_avg", "untruncated_normal")
         self.kernels = [
-            self.add_weight(
-                name=f"output_{index}/kernel",
-                shape=(width, self.num_classes),
-                initializer=xavier,
-            )
+            self.add_kernel(f"output_{index}", width, self.num_classes)
             for index, width in enumerate(widths)
         ]
 
     def fuse(self, features):
         logits = []
         for feature, kernel in zip(features, self.kernels, strict=True):
-            direction = tf.math.l2_normalize(feature, axis=-1)
-            cosines = tf.matmul(direction, tf.math.l2_normalize(kernel, axis=0))
+            cosines = tf.matmul(_direction(feature, axis=-1), _direction(kernel, axis=0))
             logits.append(self.scale * cosines)
         return tf.add_n(logits), logits
 
@@ -315,6 +314,15 @@ class Gated(_PairFusion):
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
+
+
+def _direction(values: tf.Tensor, axis: int) -> tf.Tensor:
+    """Returns vectors of length 1; those of zeros stay so, with a gradient of 0."""
+    squares = tf.reduce_sum(tf.square(values), axis=axis, keepdims=True)
+    is_zero = squares == 0
+    # The root of 0 has no gradient, even where it is not taken.
+    length = tf.sqrt(tf.where(is_zero, tf.ones_like(squares), squares))
+    return tf.where(is_zero, tf.zeros_like(values), values / length)
 
 
 def _comma(values: Sequence[int]) -> str:

@@ -55,7 +55,8 @@ class ReportingModel(keras.Model):
 
     def _causes(self) -> list[str]:
         """Names what a step looks at before the gradients, in the order of `Update.finite`."""
-        return [*(f"the logits of the modality {name!r}" for name in self.branches), "the loss"]
+        logits = (f"the logits of the modality {name!r}" for name in self.branches)
+        return [*logits, "the loss", "what the method makes of the batch"]
 
     def _make_trackers(self) -> ModalityTrackers:
         return ModalityTrackers(tuple(self.branches), self.accumulate_steps > 1)

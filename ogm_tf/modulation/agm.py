@@ -11,8 +11,9 @@ from ogm_tf.modulation.branches import get_filter
 from ogm_tf.modulation.interface import Modulation, State, Step, require_number
 from ogm_tf.modulation.scores import true_class_log_probabilities, weighted
 
-# The authors' bound of what is in the exponent, which would overflow.
+# Bounds, without which the exponents of a sample that is wrong beyond doubt would overflow.
 _LARGEST_GAP = 7.0
+_LARGEST_LOSS = -math.log(1e-8)
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -24,7 +25,7 @@ class AGM(Modulation):
     and f of none 0, modality u answers by its Shapley value
 
         phi_u = sum over S without u of |S|! (M - |S| - 1)! / M! (f(S and u) - f(S))
-        s_u = - mean of log softmax(phi_u)[true class]
+        s_u = mean of min(-log softmax(phi_u)[true class], -log 1e-8)
         r_u = exp(mean over the others v of (s_v - s_u))         how far u is ahead
         k_u = exp(alpha min(tau_u - r_u, 7))
 
@@ -68,13 +69,11 @@ class AGM(Modulation):
 
     def statistics(self, step):
         """Returns the sum of each modality's -log p of the true class, and the samples' weight."""
-        answers = marginal_logits(step)
-        losses = [
-            -tf.reduce_sum(
-                weighted(true_class_log_probabilities(logits, step.labels), step.sample_weight)
-            )
-            for logits in answers.values()
-        ]
+        losses = []
+        for logits in marginal_logits(step).values():
+            own = -true_class_log_probabilities(logits, step.labels)
+            own = tf.minimum(own, _LARGEST_LOSS)
+            losses.append(tf.reduce_sum(weighted(own, step.sample_weight)))
         rows = tf.ones_like(true_class_log_probabilities(step.logits, step.labels))
         count = tf.reduce_sum(weighted(rows, step.sample_weight))
         return tf.stack([*losses, count])

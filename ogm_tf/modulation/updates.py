@@ -27,9 +27,9 @@ class Update(NamedTuple):
     Args:
       ratios: Of each modality, `[]`.
       coefficients: Of each modality, `[]`.
-      finite: Whether the score of each modality was finite, then the loss, then the gradient of
-        each trainable variable: bool `[modalities + 1 + variables]`. Where one was not, nothing was
-        applied.
+      finite: Whether the score of each modality was finite, then the loss, then what the method
+        makes of a batch, then the gradient of each trainable variable: bool `[modalities + 2 +
+        variables]`. Where one was not, nothing was applied.
     """
 
     ratios: dict[str, tf.Tensor]
@@ -71,7 +71,8 @@ def update(
             if branches[name]:
                 coefficients[name] = tf.where(active, value, 1.0)
     # In the order in which what is not finite spreads: the first is what went bad.
-    causes = [*scores, loss]
+    of_method = tf.reduce_sum(statistics) + tf.add_n(list(coefficients.values()))
+    causes = [*scores, loss, of_method]
     finite = modulate_and_apply(
         batch, causes, coefficients, branches, variables, optimizer, method, epoch
     )
