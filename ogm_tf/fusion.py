@@ -175,7 +175,7 @@ class MMCosine(Fusion):
 
     Xu et al., "MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual Fine-Grained
     Learning" (ICASSP 2023): no modality can answer louder by longer features or weights. There is
-    no bias. A feature of zeros, as of a modality that is missing, has a cosine of 0 and no gradient.
+    no bias. A feature of zeros, as of a missing modality, has a cosine of 0 and no gradient.
 
     Args:
       num_classes: Number of classes C, >= 2.

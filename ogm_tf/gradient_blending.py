@@ -37,7 +37,7 @@ class GBlendEstimator(keras.callbacks.Callback):
     A training that goes on has its weights in its `ogm_tf.checkpoints.Checkpoint`, and estimates
     none before its first epoch: one whose optimiser has made no update yet is new. With others of a
     `Combination` the heads are trained as they act, too. Of several workers each is one of the
-    estimators.
+    estimators. Place it before a `Checkpoint`, which is to hold the weights of the epochs to come.
 
     Args:
       training: Batches of `fit`'s form, on which the heads are trained and measured, the same each

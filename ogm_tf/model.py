@@ -26,6 +26,9 @@ from ogm_tf.modulation.skipping import running_averages, with_values
 from ogm_tf.modulation.updates import update
 from ogm_tf.reporting_model import Logits, ReportingModel
 
+# Before the names of what a method remembers, in a file of weights.
+_METHOD = "modulation."
+
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
 class OGMModel(ReportingModel):
@@ -76,8 +79,8 @@ class OGMModel(ReportingModel):
       unimodal: Whether to return each modality's logits as well. Default False.
 
     Raises:
-      ValueError: where encoders or fusion are missing or of a wrong kind, or `accumulate_steps` is
-        out of its range.
+      ValueError: where encoders or fusion are missing or of a wrong kind, `accumulate_steps` is out
+        of its range, or a method that remembers is another model's.
       TypeError: where `modulation` is no method.
     """
 
@@ -176,9 +179,9 @@ class OGMModel(ReportingModel):
         return self._accumulator.variables
 
     @property
-    def method_variables(self) -> list[tf.Variable]:
-        """What the modulation keeps from step to step."""
-        return [] if self.modulation is None else self.modulation.state
+    def method_state(self) -> dict[str, tf.Variable]:
+        """What the modulation keeps from step to step, by name."""
+        return {} if self.modulation is None else self.modulation.state
 
     def compile(self, *args, **kwargs):
         """Configures training as `keras.Model.compile` does.
@@ -214,6 +217,7 @@ class OGMModel(ReportingModel):
                 f"{modulation.name} acts between encoders and fusion, and needs a network of both. "
                 f"Received: {type(self).__name__}, which has a `forward` of its own."
             )
+        modulation.claim(self)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -352,6 +356,17 @@ class OGMModel(ReportingModel):
             }
             config["fusion"] = keras.saving.serialize_keras_object(self.fusion)
         return config
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for name, variable in self.method_state.items():
+            store[_METHOD + name] = variable.numpy()
+
+    def load_own_variables(self, store):
+        names = [name for name in store.keys() if name.startswith(_METHOD)]
+        super().load_own_variables({name: store[name] for name in store.keys() - set(names)})
+        if self.modulation is not None:
+            self.modulation.restore({name.removeprefix(_METHOD): store[name] for name in names})
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

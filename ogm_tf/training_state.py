@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 _SHARED, _LOCAL = "variables", "local.npz"
+_METHOD = "method-"
 
 
 class TrainingState:
@@ -69,7 +70,7 @@ class TrainingState:
             return dict(file)
 
     def assign_local(self, values: Mapping[str, np.ndarray], with_step: bool = True) -> None:
-        """Gives each replica its own, of what is made already.
+        """Gives each replica its own, of what is made already; what a method remembers, later too.
 
         Where the number of replicas differs, sums are divided among them, what all have the same of
         is given to all, and the rest stays as it is.
@@ -79,6 +80,11 @@ class TrainingState:
           with_step: Whether that of `step_variables` too.
         """
         found = self._local_variables(with_step)
+        later = [name for name in values if name.startswith(_METHOD) and name not in found]
+        if later:
+            # All replicas have the same.
+            remembered = {name.removeprefix(_METHOD): values[name][0] for name in later}
+            self._model.modulation.restore(remembered)
         values = {name: values[name] for name in found if name in values}
         variables, names = [found[name] for name in values], tuple(values)
         num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -110,8 +116,8 @@ class TrainingState:
             for index, weight in enumerate(model.weights)
             if weight.synchronization == tf.VariableSynchronization.ON_READ
         }
-        variables = getattr(model, "method_variables", [])
-        found |= {f"method-{index}": variable for index, variable in enumerate(variables)}
+        of_method = getattr(model, "method_state", {})
+        found |= {_METHOD + name: variable for name, variable in of_method.items()}
         if with_step and hasattr(type(model), "step_variables"):
             variables = model.step_variables
             found |= {f"step-{index}": variable for index, variable in enumerate(variables)}

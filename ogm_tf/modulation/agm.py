@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.modulation.branches import get_filter
-from ogm_tf.modulation.interface import Modulation, State, Step, require_number
+from ogm_tf.modulation.interface import Modulation, Step, require_number
 from ogm_tf.modulation.scores import true_class_log_probabilities, weighted
 
 # Bounds, without which the exponents of a sample that is wrong beyond doubt would overflow.
@@ -46,6 +46,7 @@ class AGM(Modulation):
     """
 
     acts_on_gradients = True
+    remembers = True
 
     def __init__(
         self,
@@ -58,11 +59,6 @@ class AGM(Modulation):
         self.alpha = require_number("alpha", alpha, ">= 0", lambda value: value >= 0)
         get_filter(variables)
         self.variables = variables
-        self._state = State()
-
-    @property
-    def state(self):
-        return self._state.variables
 
     def accepts(self, variable):
         return get_filter(self.variables)(variable)

@@ -64,6 +64,7 @@ class Combination(Modulation):
             "acts_on_gradients",
             "separates_losses",
             "needs_features",
+            "remembers",
         ):
             setattr(self, attribute, any(getattr(method, attribute) for method in self.methods))
 
@@ -73,7 +74,15 @@ class Combination(Modulation):
 
     @property
     def state(self):
-        return [variable for method in self.methods for variable in method.state]
+        return {name: value for method in self.methods for name, value in method.state.items()}
+
+    def restore(self, values):
+        for method in self.methods:
+            method.restore(values)
+
+    def claim(self, network):
+        for method in self.methods:
+            method.claim(network)
 
     def is_active(self, epoch):
         return self._leader.is_active(epoch)

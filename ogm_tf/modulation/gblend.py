@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ogm_tf.modulation.interface import Modulation, State
+from ogm_tf.modulation.interface import Modulation
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -22,14 +22,10 @@ class GBlend(Modulation):
     """
 
     acts_on_loss = True
+    remembers = True
 
     def __init__(self, start_epoch: int = 0, end_epoch: int | None = None):
         super().__init__(start_epoch, end_epoch)
-        self._state = State()
-
-    @property
-    def state(self):
-        return self._state.variables
 
     def weights(self, num_modalities: int) -> tf.Variable:
         """Returns the weights: of the fused loss, then of each modality's, float32 `[M + 1]`."""

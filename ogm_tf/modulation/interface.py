@@ -2,9 +2,11 @@
 
 import math
 import numbers
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ogm_tf.modulation import discrepancy
@@ -87,6 +89,8 @@ class Modulation:
     separates_losses = False
     # Whether it reads `Step.features`.
     needs_features = False
+    # Whether it has a `state`, and so belongs to one network.
+    remembers = False
 
     def __init__(self, start_epoch: int = 0, end_epoch: int | None = None):
         if not is_integer(start_epoch) or start_epoch < 0:
@@ -100,6 +104,8 @@ class Modulation:
             )
         self.start_epoch = int(start_epoch)
         self.end_epoch = None if end_epoch is None else int(end_epoch)
+        self._state = State(type(self).__name__)
+        self._network: weakref.ref | None = None
 
     def is_active(self, epoch: tf.Tensor | tf.Variable) -> tf.Tensor:
         """Returns whether an epoch, an integer scalar from 0, lies in the window."""
@@ -114,9 +120,35 @@ class Modulation:
         return type(self).__name__
 
     @property
-    def state(self) -> list[tf.Variable]:
-        """What it keeps from step to step, the same on every replica; checkpoints hold it."""
-        return []
+    def state(self) -> dict[str, tf.Variable]:
+        """What it keeps from step to step, by name, the same on every replica; files hold it.
+
+        The first step makes it.
+        """
+        return dict(self._state.variables)
+
+    def restore(self, values: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `state` was, of what is there and of what is made later.
+
+        Args:
+          values: By name; what other methods remember is passed over.
+        """
+        self._state.restore(values)
+
+    def claim(self, network: Any) -> None:
+        """Makes it the method of a network, and of no other if it remembers.
+
+        Raises:
+          ValueError: where it remembers, and is another network's.
+        """
+        if not self.remembers:
+            return
+        if self._network is not None and self._network() is not network:
+            raise ValueError(
+                f"{self.name} remembers what its network did, and must belong to one; make another "
+                f"for another network. Received: modulation={self!r}, which belongs to one already."
+            )
+        self._network = weakref.ref(network)
 
     def change_features(
         self, features: Mapping[str, tf.Tensor], moment: Moment
@@ -228,15 +260,23 @@ class State:
     """Variables that every replica has the same values of, made in the first step.
 
     A plain object, so that a model holding it counts none of them among its weights.
+
+    Args:
+      owner: Whose they are; names in `variables` begin with it.
     """
 
-    def __init__(self):
-        self._variables: dict[str, tf.Variable] = {}
+    def __init__(self, owner: str):
+        self.variables: dict[str, tf.Variable] = {}
+        self._owner = owner
+        self._restored: dict[str, np.ndarray] = {}
 
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """In the order in which they were made."""
-        return list(self._variables.values())
+    def restore(self, values: Mapping[str, np.ndarray]) -> None:
+        """Gives variables their values; those that are not made yet begin with them."""
+        for name, value in values.items():
+            if name in self.variables:
+                self.variables[name].assign(value)
+            elif name.startswith(f"{self._owner}."):
+                self._restored[name] = np.array(value)
 
     def get(self, name: str, initial: Callable[[], Any]) -> tf.Variable:
         """Returns a float32 variable; the first time makes it.
@@ -245,13 +285,15 @@ class State:
           name: Of the variable.
           initial: Returns its first value.
         """
+        key = f"{self._owner}.{name}"
         with tf.init_scope():
-            if name not in self._variables:
-                self._variables[name] = tf.Variable(
-                    tf.cast(initial(), tf.float32),
+            if key not in self.variables:
+                value = self._restored.pop(key) if key in self._restored else initial()
+                self.variables[key] = tf.Variable(
+                    tf.cast(value, tf.float32),
                     trainable=False,
                     synchronization=tf.VariableSynchronization.ON_READ,
                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
                     name=name,
                 )
-        return self._variables[name]
+        return self.variables[key]

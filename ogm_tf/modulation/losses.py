@@ -26,7 +26,8 @@ def share_of_loss(
 ) -> tf.Tensor:
     """Returns a replica's share of a model's loss of other logits than the model's own, `[]`.
 
-    Shares add up to the loss of the global batch, as those that Keras computes do.
+    Shares add up to the loss of the global batch, as those that Keras computes do, and have the
+    weight that `loss_weights` gives it.
 
     Args:
       compiled_loss: Of the model, which has computed its own loss with it.
@@ -47,6 +48,9 @@ def share_of_loss(
         )
     (loss,) = losses
     value = loss(labels, logits, sample_weight)
+    (weight,) = tf.nest.flatten(getattr(compiled_loss, "_loss_weights", None))
+    if weight is not None:
+        value *= tf.cast(weight, value.dtype)
     means = (keras.losses.Reduction.AUTO, keras.losses.Reduction.SUM_OVER_BATCH_SIZE)
     if loss.reduction in means:
         value /= tf.distribute.get_strategy().num_replicas_in_sync

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.modulation.branches import get_filter
+from ogm_tf.modulation.gradients import sum_of
 from ogm_tf.modulation.interface import Modulation, require_number
 
 
@@ -22,7 +23,9 @@ class MMPareto(Modulation):
 
     The minimum has a closed form, a = u . (u - g) / |g - u|^2, in (0, 1) where g . u < 0. Then h
     makes neither loss worse, but is short: the last lines give it the length of the plain sum,
-    times gamma. All other variables, such as the head's, learn from the sum of all losses.
+    times gamma. All other variables, such as the head's, learn from the sum of all losses. An
+    encoder has one a and one length, as in the paper; the authors' code takes the length tensor by
+    tensor, and shortens none. The coefficient that `fit` reports is always 1: nothing is damped.
 
     Outside of its window of epochs training is that of `Unimodal(1.0)`.
 
@@ -59,10 +62,7 @@ class MMPareto(Modulation):
         return get_filter(self.variables)(variable)
 
     def modulate(self, gradients, coefficients, step, owners=(), added=None):
-        result = [
-            gradient if other is None else other if gradient is None else gradient + other
-            for gradient, other in zip(gradients, added, strict=True)
-        ]
+        result = [sum_of(own, other) for own, other in zip(gradients, added, strict=True)]
         for name in dict.fromkeys(owner for owner in owners if owner is not None):
             members = [
                 index

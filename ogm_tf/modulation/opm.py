@@ -4,7 +4,10 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.modulation import discrepancy
-from ogm_tf.modulation.interface import Modulation, Moment, State, is_integer, require_number
+from ogm_tf.modulation.interface import Modulation, Moment, is_integer, require_number
+
+# By default each kind of device has its own.
+_ALGORITHM = "philox"
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")
@@ -19,12 +22,13 @@ class OPM(Modulation):
 
     with which every sample's feature phi_u is replaced by 0 before the fusion. What is left is
     divided by 1 - theta, theta the mean of q weighted by the features' widths, so that the sum over
-    a fused vector keeps its expectation. With `probability` p, an update is touched at all in a
-    share p of cases.
+    a fused vector keeps its expectation where the features of all modalities have one mean. With
+    `probability` p, an update is touched at all in a share p of cases.
 
     The weakest modality has a ratio of at most 1, and is never dropped, so that no sample loses
     all. Modalities are compared by their whole features. Draws are those of a sample's place in its
-    update: the same on one device and on many, with and without accumulated batches.
+    update: the same on one device and on many, with and without accumulated batches, but others
+    where XLA compiles the step.
 
     Args:
       base: q_base, in [0, 1]. The authors' is 0.5.
@@ -39,6 +43,7 @@ class OPM(Modulation):
     """
 
     acts_on_features = True
+    remembers = True
 
     def __init__(
         self,
@@ -58,18 +63,13 @@ class OPM(Modulation):
         if not is_integer(seed) or not 0 <= seed < 2**31:
             raise ValueError(f"`seed` must be an integer in [0, 2**31). Received: seed={seed!r}.")
         self.seed = int(seed)
-        self._state = State()
-
-    @property
-    def state(self):
-        return self._state.variables
 
     def change_features(self, features, moment: Moment):
         drop = self._probabilities(len(features)).read_value()
         drop = tf.where(self.is_active(moment.epoch), drop, tf.zeros_like(drop))
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(moment.step, tf.int64)])
         # Of numbers that are drawn first, so that the second draw does not depend on the batch.
-        touched = tf.random.stateless_uniform([], seed) < self.probability
+        touched = tf.random.stateless_uniform([], seed, alg=_ALGORITHM) < self.probability
         drop = tf.where(touched, drop, tf.zeros_like(drop))
         rows = _uniform_of_rows(seed, next(iter(features.values())), len(features), moment)
         widths = tf.constant([float(feature.shape[-1]) for feature in features.values()])
@@ -108,5 +108,5 @@ def _uniform_of_rows(seed: tf.Tensor, feature: tf.Tensor, count: int, moment: Mo
     replicas = context.num_replicas_in_sync
     place = tf.cast(moment.batch, tf.int32) * replicas + context.replica_id_in_sync_group
     total = num_rows * replicas * moment.num_batches
-    drawn = tf.random.stateless_uniform([total, count], seed + 1)
+    drawn = tf.random.stateless_uniform([total, count], seed + 1, alg=_ALGORITHM)
     return drawn[place * num_rows : (place + 1) * num_rows]

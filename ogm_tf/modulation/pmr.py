@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.modulation import discrepancy
-from ogm_tf.modulation.interface import Modulation, State, Step, require_number
+from ogm_tf.modulation.interface import Modulation, Step, is_integer, require_number
 from ogm_tf.modulation.scores import one_hot, weighted
 
 
@@ -41,6 +41,7 @@ class PMR(Modulation):
 
     acts_on_loss = True
     needs_features = True
+    remembers = True
 
     def __init__(
         self,
@@ -54,17 +55,15 @@ class PMR(Modulation):
         super().__init__(start_epoch, end_epoch)
         self.strength = require_number("strength", strength, ">= 0", lambda value: value >= 0)
         self.entropy = require_number("entropy", entropy, ">= 0", lambda value: value >= 0)
-        self.entropy_end_epoch = int(
-            require_number("entropy_end_epoch", entropy_end_epoch, ">= 0", lambda value: value >= 0)
-        )
+        if not is_integer(entropy_end_epoch) or entropy_end_epoch < 0:
+            raise ValueError(
+                "`entropy_end_epoch` must be an integer >= 0. "
+                f"Received: entropy_end_epoch={entropy_end_epoch!r}."
+            )
+        self.entropy_end_epoch = int(entropy_end_epoch)
         self.momentum = require_number(
             "momentum", momentum, "in [0, 1)", lambda value: 0 <= value < 1
         )
-        self._state = State()
-
-    @property
-    def state(self):
-        return self._state.variables
 
     def loss(self, step):
         slow, fast = tf.unstack(self._pace(step).read_value())

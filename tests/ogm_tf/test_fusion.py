@@ -176,3 +176,48 @@ def test_later_features_must_fit_too():
     head(features((4, 4)))
     with pytest.raises(ValueError, match="Received: features of widths 4, 4, 4"):
         head(features((4, 4, 4)))
+
+
+def test_mmcosine_hears_no_louder_features():
+    head = fusion.MMCosine(5)
+    inputs = features()
+    fused, parts = head(inputs)
+    for part, feature, kernel in zip(parts, inputs, head.kernels, strict=True):
+        f, k = feature.numpy(), kernel.numpy()
+        cosines = f @ k / np.linalg.norm(f, axis=1)[:, None] / np.linalg.norm(k, axis=0)
+        np.testing.assert_allclose(part, 15 * cosines, atol=1e-4)
+    np.testing.assert_allclose(fused, parts[0] + parts[1], atol=1e-5)
+    louder, _ = head([10 * feature for feature in inputs])
+    np.testing.assert_allclose(louder, fused, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [fusion.Sum, fusion.MMCosine])
+def test_modalities_of_one_width_begin_with_weights_of_their_own(kind):
+    head = kind(5)
+    head(features())
+    first, second = (weight for weight in head.get_weights() if weight.ndim == 2)
+    assert np.abs(first - second).max() > 0.1
+
+
+def test_mmcosine_of_a_missing_modality_has_no_gradient():
+    head = fusion.MMCosine(5, scale=2.0)
+    present = features()[0]
+    missing = tf.Variable(tf.zeros_like(present))
+    with tf.GradientTape() as tape:
+        fused, parts = head([missing, present])
+        loss = tf.reduce_sum(tf.square(fused))
+    gradient, *of_kernels = tape.gradient(loss, [missing, *head.kernels])
+    np.testing.assert_array_equal(parts[0], np.zeros([6, 5]))
+    for own in (gradient, of_kernels[0]):
+        np.testing.assert_array_equal(own, np.zeros_like(own))
+    assert np.abs(of_kernels[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan"), True, "15"])
+def test_a_wrong_scale_is_refused(scale):
+    with pytest.raises(ValueError, match="`scale` must be .* Received: scale="):
+        fusion.MMCosine(5, scale=scale)
+
+
+def test_mmcosine_keeps_its_scale():
+    assert fresh(fusion.MMCosine(5, scale=3)).scale == 3.0

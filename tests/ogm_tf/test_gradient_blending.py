@@ -71,7 +71,7 @@ def test_gblend_puts_back_what_other_methods_remember():
 
     class Looks(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            seen.append([variable.numpy() for variable in method.state])
+            seen.append([variable.numpy() for variable in method.state.values()])
             seen.append([self.model.epoch.numpy()])
 
     training = dataset(3)
@@ -82,10 +82,10 @@ def test_gblend_puts_back_what_other_methods_remember():
     fresh.make_train_function().get_concrete_function(batches)
     names, of_model = (
         [variable.name.split("/")[-1] for variable in own]
-        for own in (fresh.method_variables, method.state)
+        for own in (fresh.method_state.values(), method.state.values())
     )
     assert len(names) > 8 and names == of_model
-    for name, ours, theirs in zip(names, seen[0], fresh.method_variables, strict=True):
+    for name, ours, theirs in zip(names, seen[0], fresh.method_state.values(), strict=True):
         if name.startswith("weights"):
             # Estimated as in the window, which begins later.
             assert not np.allclose(ours, 1 / 3, atol=0.01)
@@ -129,7 +129,7 @@ def with_batch_norm(strategy, synchronized):
 
 def of_each_replica(model, strategy):
     """Returns what each replica has of every variable but the weights of the losses."""
-    _, *of_methods = model.method_variables
+    _, *of_methods = model.method_state.values()
     variables = [*model.weights, *model.optimizer.variables, *of_methods]
     return [
         value.numpy()
@@ -144,7 +144,7 @@ def test_two_devices_estimate_as_one(mirrored):
         model = with_batch_norm(strategy, synchronized=True)
         estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
         model.fit(dataset(3), epochs=1, verbose=0, callbacks=[estimator])
-        found.append(model.method_variables[0].numpy())
+        found.append(model.method_state["GBlend.weights"].numpy())
         found.append(model.get_weights())
     np.testing.assert_allclose(found[2], found[0], rtol=1e-3)
     assert np.ptp(found[0]) > 0.01
@@ -192,8 +192,8 @@ def test_a_model_that_runs_eagerly_gets_all_back():
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert int(model._accumulator.count) == 0
-    found = {v.name: v.numpy() for v in method.state}
-    assert len(found) > 3 and not np.any(found["visual_prototypes:0"])
+    found = {name: v.numpy() for name, v in method.state.items()}
+    assert len(found) > 3 and not np.any(found["PMR.visual_prototypes"])
 
 
 def test_an_estimate_that_fails_leaves_the_model_as_it_was():
@@ -210,10 +210,10 @@ def test_an_estimate_that_fails_leaves_the_model_as_it_was():
 
     estimator = Failing(dataset(3), dataset(2, seed=9))
     estimator.set_model(model)
-    before = [v.numpy() for v in (*model.weights, *model.method_variables)]
+    before = [v.numpy() for v in (*model.weights, *model.method_state.values())]
     with pytest.raises(OSError, match="damaged"):
         estimator.estimate()
-    after = [v.numpy() for v in (*model.weights, *model.method_variables)]
+    after = [v.numpy() for v in (*model.weights, *model.method_state.values())]
     for ours, theirs in zip(after, before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

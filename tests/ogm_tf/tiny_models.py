@@ -1,4 +1,4 @@
-"""Models of a few numbers, and data of which one modality is ahead, for the tests of OGMModel."""
+"""Models of a few numbers, their steps, and data of which one modality is ahead, for tests."""
 
 import keras
 import numpy as np
@@ -8,6 +8,7 @@ import ogm_tf
 
 CLASSES = 3
 BATCH = 8
+RATE = 0.1
 
 
 def encoder(name, units=4, regularizer=None, dtype=None):
@@ -46,7 +47,7 @@ def build(
 
 
 def compiled(model, optimizer=None, **kwargs):
-    model.compile(optimizer or keras.optimizers.SGD(0.1), logits_loss(), ["accuracy"], **kwargs)
+    model.compile(optimizer or keras.optimizers.SGD(RATE), logits_loss(), ["accuracy"], **kwargs)
     return model
 
 
@@ -64,3 +65,33 @@ def data(batch=BATCH, names=("visual", "audio"), seed=0):
 def dataset(steps=5, batch=BATCH, **kwargs):
     inputs, labels = data(batch * steps, **kwargs)
     return tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(batch, drop_remainder=True)
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def step_change(model, inputs, labels):
+    """Takes a step of plain SGD; returns of each variable the gradient it was changed by."""
+    before = [variable.numpy() for variable in model.trainable_variables]
+    model.train_on_batch(inputs, labels)
+    return [
+        (start - variable.numpy()) / RATE
+        for start, variable in zip(before, model.trainable_variables, strict=True)
+    ]
+
+
+def gradients_of(model, inputs, labels):
+    """Returns the gradients of the fused loss, and of each modality's own."""
+    with tf.GradientTape(persistent=True) as tape:
+        logits, parts = model(inputs, training=True, unimodal=True)
+        losses = [logits_loss()(labels, own) for own in (logits, *parts.values())]
+    variables = model.trainable_variables
+    found = [tape.gradient(loss, variables, unconnected_gradients="zero") for loss in losses]
+    return [[np.array(gradient) for gradient in own] for own in found]
+
+
+def eager(modulation, fusion="Concat", **kwargs):
+    model = build(modulation, fusion, **kwargs)
+    return compiled(model, keras.optimizers.SGD(RATE), run_eagerly=True)

@@ -1,0 +1,88 @@
+"""What methods remember: in files, where a training goes on, and of one network alone."""
+
+import keras
+import numpy as np
+import pytest
+
+import ogm_tf
+from ogm_tf.checkpoints import Checkpoint
+from ogm_tf.modulation import AGM, OPM, PMR, GBlend
+from tests.ogm_tf.tiny_models import build, compiled, data, dataset, eager
+
+
+def everything():
+    return OPM(probability=1.0) + PMR() + AGM() + GBlend()
+
+
+def values(model):
+    return {name: variable.numpy() for name, variable in model.method_state.items()}
+
+
+def assert_same(model, other):
+    assert model.method_state.keys() == other.method_state.keys()
+    for name, value in values(model).items():
+        np.testing.assert_array_equal(values(other)[name], value, name)
+    for ours, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_model_from_a_file_goes_on_as_it_was(tmp_path):
+    model = compiled(build(everything()))
+    model.fit(dataset(3), verbose=0)
+    model.modulation.methods[-1].weights(2).assign([0.5, 0.3, 0.2])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert repr(again.modulation) == repr(model.modulation)
+    for own in (model, again):
+        own.fit(dataset(2, seed=7), verbose=0)
+    assert_same(again, model)
+    assert again.method_state["AGM.count"] == 5
+    np.testing.assert_allclose(again.method_state["GBlend.weights"], [0.5, 0.3, 0.2])
+
+
+def test_a_file_of_weights_has_what_the_method_remembers(tmp_path):
+    model = compiled(build(AGM()))
+    model.fit(dataset(3), verbose=0)
+    model.save_weights(tmp_path / "own.weights.h5")
+    others = [compiled(build(method)) for method in (AGM() + OPM(), ogm_tf.OGM(0.5), None)]
+    for other in others:
+        other.load_weights(tmp_path / "own.weights.h5")
+        np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+    others[0].train_on_batch(*data())
+    assert others[0].method_state["AGM.count"] == 4
+
+
+def test_a_model_that_runs_eagerly_remembers_where_it_goes_on(tmp_path):
+    whole = compiled(build(everything()), run_eagerly=True)
+    whole.fit(dataset(3), epochs=2, verbose=0, steps_per_epoch=3)
+    for epochs in (1, 2):
+        model = compiled(build(everything()), run_eagerly=True)
+        checkpoint = Checkpoint(tmp_path)
+        model.fit(dataset(3), epochs=epochs, verbose=0, steps_per_epoch=3, callbacks=[checkpoint])
+    assert_same(model, whole)
+    assert model.method_state["AGM.count"] == 6
+
+
+def test_a_method_that_remembers_belongs_to_one_network():
+    methods = [AGM(), GBlend() + ogm_tf.OGM(0.5)]
+    for method in methods:
+        model = build(method)
+        with pytest.raises(ValueError, match="must belong to one.*Received: modulation="):
+            build(method)
+        # Even of one that is gone.
+        del model
+        with pytest.raises(ValueError, match="AGM remembers|GBlend remembers"):
+            build(method)
+    stateless = ogm_tf.OGMGE(0.5)
+    assert build(stateless).modulation is build(stateless).modulation
+
+
+def test_a_step_that_is_not_finite_changes_no_state():
+    method = OPM() + AGM()
+    model = eager(method)
+    inputs, labels = data()
+    model.train_on_batch(inputs, labels)
+    before = values(model)
+    model.train_on_batch({**inputs, "audio": inputs["audio"] * np.nan}, labels)
+    for name, value in values(model).items():
+        np.testing.assert_array_equal(value, before[name])
