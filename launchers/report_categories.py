@@ -90,8 +90,8 @@ def pair_by_seed(
 
     Returns:
       For each modulation, OGM-GE the last, `{seed: (without, with)}` by ascending seed; it is
-      called by its alpha as well where there are several. Modulated runs that have no partner are
-      left out.
+      called by its strength as well where there are several. Modulated runs that have no partner
+      are left out.
     """
     plain: dict[str, dict[int, RunSummary]] = collections.defaultdict(dict)
     modulated: dict[tuple[str, str], dict[int, RunSummary]] = collections.defaultdict(dict)
@@ -133,7 +133,7 @@ def _titles(runs: Iterable[RunSummary]) -> list[str]:
     runs = list(runs)
     for make in (
         lambda run: run.modulation_title,
-        lambda run: f"{run.modulation_title}, alpha {run.config.get('alpha')}",
+        lambda run: f"{run.modulation_title}, {run.strength}",
         lambda run: f"{run.modulation_title} ({run.name})",
     ):
         titles = [make(run) for run in runs]

@@ -84,20 +84,22 @@ def sections(
 
 
 def one_of_each(runs: Sequence[RunSummary]) -> list[RunSummary]:
-    """Returns one run of each modulation, those whose other settings are closest to the first's.
+    """Returns one run of each modulation, with cosines and without.
 
-    The first is the first without modulation, or without one of those the first of all.
+    Those whose other settings are closest to the first's, which is the first without modulation, or
+    without one of those the first of all.
     """
     if not runs:
         return []
     reference = next((run for run in runs if not run.is_modulated), runs[0])
-    titles = dict.fromkeys(run.modulation_title for run in (reference, *runs))
+
+    def kind(run):
+        # The one head that is there to balance.
+        return run.modulation_title, run.config.get("fusion") == "mmcosine"
+
     return [
-        min(
-            (run for run in runs if run.modulation_title == title),
-            key=reference.num_differences,
-        )
-        for title in titles
+        min((run for run in runs if kind(run) == own), key=reference.num_differences)
+        for own in dict.fromkeys(map(kind, (reference, *runs)))
     ]
 
 

@@ -154,9 +154,10 @@ def _weaker_sentence(comparison: Comparison) -> str:
         number += f" [{found.low:+.3f}, {found.high:+.3f}]"
     number = number.replace("-", "−")
     who = "weaker" if found.difference > 0 else "stronger"
+    surely = "" if found.low > 0 or found.high < 0 else ", though this may be chance"
     text = (
-        f"With {comparison.title}, the {who} modality of a category gains more: the weaker one’s "
-        f"accuracy changes by {_signed(found.weaker)}, the stronger one’s by "
+        f"With {comparison.title}, the {who} modality of a category gains more{surely}: the weaker "
+        f"one’s accuracy changes by {_signed(found.weaker)}, the stronger one’s by "
         f"{_signed(found.stronger)}; the difference is {number}, in the mean over "
         f"{_range(np.array(found.num_categories))} categories"
     )

@@ -26,7 +26,7 @@ def run_table(
 
     Returns:
       `columns`, and `groups`: for each split its title and rows of a run, its cells (text, whether
-      it is the split's highest), its alpha and its seed.
+      it is the split's highest), the strength of its method and its seed.
     """
     columns = _columns(modalities, terms)
     groups = []
@@ -34,7 +34,7 @@ def run_table(
         shown = [run for run in runs if split in run.metrics]
         cells = _cells([[run.metric(split, metric) for metric in columns] for run in shown])
         rows = [
-            (run, own, _alpha(run), str(run.config.get("seed", "–")))
+            (run, own, run.strength or "–", str(run.config.get("seed", "–")))
             for run, own in zip(shown, cells, strict=True)
         ]
         groups.append((summaries.split_title(split), rows))
@@ -92,8 +92,7 @@ def comparison_csv(runs: Sequence[RunSummary]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "modulation", "alpha", "seed", "best_epoch", "split", *metrics])
     for run in runs:
-        alpha = run.config.get("alpha") if run.is_modulated else None
-        settings = [run.modulation or "none", alpha, run.config.get("seed")]
+        settings = [run.modulation or "none", run.alpha, run.config.get("seed")]
         for split in sorted(run.metrics, key=summaries.split_names(runs).index):
             values = [run.metric(split, name) for name in metrics]
             values = [value if math.isfinite(value) else "" for value in values]
@@ -142,8 +141,3 @@ def _difference_cell(
         return "–", "", False
     mean, _, limits = paired.difference(differences).replace("-", "−").partition(" ")
     return mean, limits, False
-
-
-def _alpha(run: RunSummary) -> str:
-    alpha = run.config.get("alpha")
-    return "–" if alpha is None or not run.is_modulated else str(alpha)

@@ -48,7 +48,7 @@ def accuracy_figure(
     if chance is not None:
         axes.axhline(chance, color=theme.muted, linewidth=1, linestyle=(0, (1, 3)), label="chance")
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=theme.muted, linewidth=1, label="best epoch")
+        axes.axvline(best_epoch, color=theme.muted, linewidth=1, label="epoch kept")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel(quantity)
     epoch_axis(axes, num_epochs)

@@ -101,10 +101,17 @@ def headlines(
             said.append(
                 (
                     _change(title, other, run, modalities, split, terms),
-                    f"Run {run.name} compared with run {other.name}, which has no modulation.",
+                    _compared_with(run, other),
                 )
             )
     return said
+
+
+def _compared_with(run: RunSummary, other: RunSummary) -> str:
+    text = f"Run {run.name} compared with run {other.name}, which has no modulation"
+    if differences := run.differences(other):
+        text += f", and differs in {_join(differences)} as well"
+    return f"{text}. One run each: this may be chance."
 
 
 def _is_known(run: RunSummary, split: str) -> bool:

@@ -80,7 +80,8 @@ def pick(before: Curves, after: Curves, title: str) -> list[Pick]:
         # Every clip is shown once.
         change[[after.clip_ids.index(picked.clip_id) for picked in picks]] = -np.inf
         best = int(change.argmax())
-        if change[best] <= 0:
+        # What is said must show in the numbers as they are printed.
+        if f"{early[best, part]:.2f}" == f"{late[best, part]:.2f}" or change[best] <= 0:
             continue
         who = "the fused network" if part == 0 else f"the {after.names[part]} branch"
         picks.append(

@@ -12,6 +12,13 @@ _MODULATION_TITLES = {
     "none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE", "unimodal": "uni-modal losses",
     "gblend": "G-Blend", "mmpareto": "MMPareto", "opm": "OPM", "agm": "AGM", "pmr": "PMR",
 }  # fmt: skip
+# The setting that says how hard a method pulls, and what people call it.
+_STRENGTHS = {
+    "ogm": ("alpha", "alpha"), "ogm_ge": ("alpha", "alpha"), "agm": ("alpha", "alpha"),
+    "unimodal": ("unimodal_weight", "weight"), "gblend": ("gblend_super_epoch", "super-epoch"),
+    "mmpareto": ("pareto_gamma", "gamma"), "opm": ("opm_probability", "probability"),
+    "pmr": ("pmr_strength", "strength"),
+}  # fmt: skip
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
 _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
 MODULATION_SETTINGS = (
@@ -35,8 +42,9 @@ class RunSummary:
     Args:
       name: Unique among the runs of a report.
       modulation: "none", "ogm", "ogm_ge", or another name; None is "none".
-      config: Settings, plain values. `alpha`, `modulation_start_epoch` and `modulation_end_epoch`
-        (both included; None for the whole run) are read where they are present.
+      config: Settings, plain values. How hard the method pulls, `modulation_start_epoch` and
+        `modulation_end_epoch` (both included; None for the whole run) are read where they are
+        present.
       history: One value an epoch for `loss`, `accuracy`, and `m_accuracy`, `m_ratio` and
         `m_coefficient` of every modality m; `val_accuracy` and `val_m_accuracy` are drawn in place
         of the training accuracies where all of them are present. Other columns are ignored.
@@ -63,6 +71,25 @@ class RunSummary:
         """The method's name as people write it."""
         names = (self.modulation or "none").split("+")
         return " + ".join(_MODULATION_TITLES.get(name, name) for name in names)
+
+    @property
+    def strength(self) -> str:
+        """How hard its methods pull, such as "alpha 0.8, weight 1.0"; "" where nobody knows."""
+        return ", ".join(f"{word} {value}" for word, value in self._strengths.items())
+
+    @property
+    def alpha(self) -> float | None:
+        """The alpha that its methods have; None where they have none, or it is not known."""
+        return self._strengths.get("alpha")
+
+    @property
+    def _strengths(self) -> dict[str, Any]:
+        names = (self.modulation or "none").split("+")
+        known = {
+            word: self.config.get(setting)
+            for setting, word in (_STRENGTHS[name] for name in names if name in _STRENGTHS)
+        }
+        return {word: value for word, value in known.items() if value is not None}
 
     @property
     def num_epochs(self) -> int:

@@ -22,7 +22,7 @@ def test_accuracy_curves_leave_gaps_and_keep_each_modality_its_colour():
     (axes,) = figure.axes
     np.testing.assert_array_equal(line(axes, "fused").get_ydata(), [0.1, np.nan, 0.3])
     np.testing.assert_array_equal(line(axes, "audio").get_ydata(), [0.2, np.nan, 0.4])
-    np.testing.assert_array_equal(line(axes, "best epoch").get_xdata(), [2, 2])
+    np.testing.assert_array_equal(line(axes, "epoch kept").get_xdata(), [2, 2])
     other = figures.modulation_figure({"audio": [1], "visual": [1]}, {"audio": [1], "visual": [1]})
     for axes_ in other.axes:
         for name in ("audio", "visual"):

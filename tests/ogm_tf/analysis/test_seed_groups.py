@@ -215,3 +215,27 @@ def test_page_shows_methods_and_every_run(tmp_path):
     path = report.write_report(tmp_path, several()[:2], [], MODALITIES, ("bell", "horn"))
     words = Page(path.read_text("utf-8")).words
     assert "repeat the runs with other seeds" in words and "Each run by itself" not in words
+
+
+@pytest.mark.parametrize(
+    ("modulation", "config", "strength", "alpha"),
+    [
+        ("ogm_ge", {}, "alpha 0.8", 0.8),
+        ("unimodal", {"unimodal_weight": 2.0}, "weight 2.0", None),
+        ("ogm+opm", {"opm_probability": 1.0}, "alpha 0.8, probability 1.0", 0.8),
+        ("pmr", {}, "", None),
+        ("none", {"unimodal_weight": 2.0}, "", None),
+    ],
+)
+def test_a_method_is_as_strong_as_its_own_settings_say(modulation, config, strength, alpha):
+    run = make_run("a", modulation, 0, 0.5, **config)
+    assert (run.strength, run.alpha) == (strength, alpha)
+
+
+def test_what_else_differs_is_told():
+    runs = [make_run("p", "none", 0, 0.5), make_run("o", "unimodal", 1, 0.9, fusion="mmcosine")]
+    ((_, against),) = headlines(runs, MODALITIES)
+    assert against == (
+        "Run o compared with run p, which has no modulation, and differs in fusion and seed as "
+        "well. One run each: this may be chance."
+    )
