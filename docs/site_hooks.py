@@ -4,6 +4,7 @@ import dataclasses
 import html
 import inspect
 import pathlib
+import posixpath
 import re
 
 from mkdocs.structure.files import File, InclusionLevel
@@ -21,28 +22,49 @@ def on_files(files, config):
 
     They stand in the site where they stand in the repository.
     """
-    root = pathlib.Path(config.config_file_path).parent
-    readme = (root / "README.md").read_text("utf-8")
-    pages = [page.content_string for page in files.documentation_pages()]
-    above = [link for page in pages for link in _LINK.findall(page) if link.startswith("../")]
-    targets = {link.removeprefix("../") for link in above}
-    targets |= {link for link in _LINK.findall(readme) if not link.startswith("docs/")}
-    for target in sorted(targets - {"README.md"}):
-        path = str(root / target)
-        # The pages' own Python is excluded by its ending.
-        included = InclusionLevel.INCLUDED
-        files.append(File.generated(config, target, abs_src_path=path, inclusion=included))
-    files.append(File.generated(config, _README, content=readme.replace("](docs/", "](")))
+    root = _root(config)
+    found = ["README.md", *(f"docs/{page.src_uri}" for page in files.documentation_pages())]
+    # Pages that are added may link to more.
+    for path in found:
+        if path.endswith(".md"):
+            links = _LINK.findall((root / path).read_text("utf-8"))
+            targets = {posixpath.normpath(posixpath.join(path, "..", link)) for link in links}
+            found += sorted(targets - set(found))
+    for path in found:
+        if not path.startswith("docs/"):
+            source = str(root / path)
+            # The pages' own Python is excluded by its ending.
+            kept = InclusionLevel.INCLUDED
+            files.append(
+                File.generated(config, _in_site(path), abs_src_path=source, inclusion=kept)
+            )
     return files
 
 
 def on_page_markdown(markdown: str, page, config, files) -> str:
     """Returns a page's text with the launchers in place of the mark; a hook of MkDocs.
 
-    Links that lead out of docs lead to what `on_files` has added.
+    Links are those of the site, where docs is the root.
     """
-    markdown = markdown.replace("](../README.md", f"]({_README}").replace("](../", "](")
+    uri = page.file.src_uri
+    is_ours = (_root(config) / "docs" / uri).exists()
+    path = f"docs/{uri}" if is_ours else "README.md" if uri == _README else uri
+
+    def in_site(link):
+        target = _in_site(posixpath.normpath(posixpath.join(path, "..", link[0])))
+        return posixpath.relpath(target, posixpath.dirname(uri) or ".")
+
+    markdown = _LINK.sub(in_site, markdown)
     return markdown.replace(_MARK, launchers()) if _MARK in markdown else markdown
+
+
+def _root(config) -> pathlib.Path:
+    return pathlib.Path(config.config_file_path).parent
+
+
+def _in_site(path: str) -> str:
+    """Returns where a path of the repository stands in the site."""
+    return _README if path == "README.md" else path.removeprefix("docs/")
 
 
 def launchers() -> str:
