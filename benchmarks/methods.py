@@ -41,8 +41,8 @@ from launchers.settings import LauncherSettings, from_flagfile, launch, setting
 from launchers.training import TrainSettings
 from ogm_tf.analysis import intervals, paired
 
-# Of each method, what it is tried with; one of a single trial has nothing to tune. Two that are
-# joined keep what the first was found to want by itself.
+# Of each method, what it is tried with; one of a single trial has nothing to tune. The cosines that
+# are joined with losses keep the scale that they were found to want by themselves.
 TRIALS = {
     "none": [[]],
     "visual only": [["--remove_modality=audio"]],
@@ -75,6 +75,8 @@ TRIALS = {
 }
 BRANCHES = {"fused": "accuracy", "audio": "audio_accuracy", "visual": "visual_accuracy"}
 SWEEP = "mean over noise"
+# Ends the name of the fused accuracy at one level of noise, which the results have and no table.
+_LEVEL = " dB"
 _TIMED_STEPS = 30
 
 
@@ -115,7 +117,7 @@ def table(results: dict[str, list[dict[str, float]]], times: dict[str, list[floa
       results: Of every method, what each seed gave, in the order of the seeds.
       times: Of every method, those of its steps.
     """
-    names = list(next(iter(results.values()))[0])
+    names = [name for name in next(iter(results.values()))[0] if not name.endswith(_LEVEL)]
     plain = np.median(times["none"]) if "none" in times else np.nan
     rows = [
         [
@@ -237,7 +239,8 @@ def _accuracies(settings: MethodsSettings, run_dir: pathlib.Path, split: str) ->
     metrics = folder.read_metrics()
     found = {title: metrics[split][name] for title, name in BRANCHES.items()}
     if levels:
-        found[SWEEP] = float(np.mean([metrics[name]["accuracy"] for name in levels.values()]))
+        fused = {f"{snr:g}{_LEVEL}": metrics[name]["accuracy"] for snr, name in levels.items()}
+        found |= {SWEEP: float(np.mean(list(fused.values()))), **fused}
     return found
 
 
