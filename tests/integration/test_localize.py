@@ -111,9 +111,10 @@ def test_a_run_is_evaluated_again_and_reported(run_dir, tmp_path):
     assert sum(words.startswith("Attention of run psp at") for words in texts) == 4 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "target"),
-    [pytest.param("agva", "tag", marks=pytest.mark.slow), ("psp", "proportions")],
+    [("agva", "tag"), ("psp", "proportions")],
 )
 def test_weak_supervision_is_told_of_videos_and_asked_for_segments(
     features_dir, tmp_path, model, target
@@ -148,6 +149,7 @@ def test_weak_supervision_is_told_of_videos_and_asked_for_segments(
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_like_an_uninterrupted_one(run_dir, features_dir, tmp_path, monkeypatch):
     """It is stopped in the middle of the second epoch, and goes on."""
     parts = settings(features_dir, tmp_path / "psp", "psp")

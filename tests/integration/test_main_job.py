@@ -163,7 +163,7 @@ def test_report_and_export(run_dir, records_dir, tmp_path):
     metrics = RunFolder(run_dir).read_metrics()["test"]
     shown = ("accuracy", "audio_accuracy", "visual_accuracy", "mean_average_precision")
     row = " ".join(f"{metrics[name]:.3f}" for name in shown)
-    assert f"Test split ogm_ge {row} OGM-GE 0.5" in parsed_page.Page(text).words
+    assert f"Test split ogm_ge {row} OGM-GE alpha 0.5" in parsed_page.Page(text).words
     assert "Picked automatically of 9 recorded clips" in text
     assert "Probability of the true class of clip" in text
     assert "<span>--encoder_width=4</span>" in text
@@ -230,6 +230,7 @@ def test_real_clips_become_records(grid_digits, tmp_path):
     assert all(np.abs(np.diff(clip.frames.astype(float), axis=0)).mean() > 0.5 for clip in clips)
 
 
+@pytest.mark.slow
 def test_records_of_an_object_store_train_and_evaluate(records_dir, tmp_path, small_encoders):
     store = f"ram://{tmp_path.name}"
     for path in records_dir.iterdir():

@@ -171,7 +171,8 @@ def test_loss_scaling_changes_no_float32_step():
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [pytest.param("SGD", marks=pytest.mark.slow), "Adam"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_legacy_keras_optimizers(name, mirrored):
     weights = []
     for strategy in (tf.distribute.get_strategy(), mirrored):

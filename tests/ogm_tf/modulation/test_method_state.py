@@ -27,7 +27,7 @@ def assert_same(model, other):
 
 
 def test_a_model_from_a_file_goes_on_as_it_was(tmp_path):
-    model = compiled(build(everything()))
+    model = compiled(build(AGM() + GBlend()))
     model.fit(dataset(3), verbose=0)
     model.modulation.methods[-1].weights(2).assign([0.5, 0.3, 0.2])
     model.save(tmp_path / "model.keras")
