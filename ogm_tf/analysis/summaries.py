@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 _MODULATION_TITLES = {
-    "none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE", "unimodal": "uni-modal losses",
+    "none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE", "unimodal": "Unimodal",
     "gblend": "G-Blend", "mmpareto": "MMPareto", "opm": "OPM", "agm": "AGM", "pmr": "PMR",
 }  # fmt: skip
 # The setting that says how hard a method pulls, and what people call it.
@@ -89,6 +89,9 @@ class RunSummary:
             word: self.config.get(setting)
             for setting, word in (_STRENGTHS[name] for name in names if name in _STRENGTHS)
         }
+        if self.config.get("fusion") == "mmcosine":
+            # A head that is there to balance, too.
+            known["cosine scale"] = self.config.get("mmcosine_scale") or 15.0
         return {word: value for word, value in known.items() if value is not None}
 
     @property

@@ -225,6 +225,7 @@ def test_page_shows_methods_and_every_run(tmp_path):
         ("ogm+opm", {"opm_probability": 1.0}, "alpha 0.8, probability 1.0", 0.8),
         ("pmr", {}, "", None),
         ("none", {"unimodal_weight": 2.0}, "", None),
+        ("none", {"fusion": "mmcosine", "mmcosine_scale": 5.0}, "cosine scale 5.0", None),
     ],
 )
 def test_a_method_is_as_strong_as_its_own_settings_say(modulation, config, strength, alpha):
