@@ -133,7 +133,7 @@ def _titles(runs: Iterable[RunSummary]) -> list[str]:
     runs = list(runs)
     for make in (
         lambda run: run.modulation_title,
-        lambda run: f"{run.modulation_title}, {run.strength}",
+        lambda run: ", ".join(filter(None, [run.modulation_title, run.strength])),
         lambda run: f"{run.modulation_title} ({run.name})",
     ):
         titles = [make(run) for run in runs]

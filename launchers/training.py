@@ -72,7 +72,7 @@ class FitSettings(LauncherSettings):
         500, "Steps between checkpoints: as many, at most, a killed run repeats."
     )
     max_skipped_steps: int = positive(
-        20, "Steps in a row whose loss or gradients are not finite, at which the run ends."
+        20, "Steps in a row that are not finite, and skipped, at which the run ends."
     )
     deterministic: bool = setting(
         True, "Whether every operation gives the same bits every time; free on CPUs, not on GPUs."

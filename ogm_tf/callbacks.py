@@ -42,9 +42,9 @@ class EpochCounter(keras.callbacks.Callback):
 class SkippedSteps(keras.callbacks.Callback):
     """Ends a training of `OGMModel` that has skipped too many steps in a row.
 
-    A step whose loss or gradients are not finite changes nothing; one such step may be a damaged
-    sample, many of them are a training that has diverged. With `steps_per_execution`, Keras lets
-    callbacks look at the last step of an execution only.
+    A step whose loss or gradients are not finite, or what the method makes of it, changes nothing;
+    one such step may be a damaged sample, many of them are a training that has diverged. With
+    `steps_per_execution`, Keras lets callbacks look at the last step of an execution only.
 
     Args:
       limit: Skipped steps in a row at which training ends, >= 1.
@@ -68,6 +68,6 @@ class SkippedSteps(keras.callbacks.Callback):
         if in_a_row >= self.limit:
             raise ArithmeticError(
                 f"Loss and gradients must be finite; {in_a_row} steps in a row were not, and were "
-                "skipped. Try a lower learning rate. Received: "
+                "skipped. Try a lower learning rate, or a weaker method. Received: "
                 f"{self.model.last_skipped} not finite at epoch {self._epoch}, step {batch}."
             )

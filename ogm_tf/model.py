@@ -3,10 +3,12 @@
 import functools
 import inspect
 import threading
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ogm_tf.accumulation import Accumulator
@@ -58,7 +60,8 @@ class OGMModel(ReportingModel):
     `fit` reports, for every modality m, `m_accuracy`, `m_score` (mean probability of the true
     class), `m_ratio` and `m_coefficient` (means over steps); `evaluate` reports `m_accuracy`, and
     counts only rows of non-zero sample weight in the loss and the accuracies. A step whose loss or
-    gradients are not finite changes nothing but `skipped_steps`; see `last_skipped`.
+    gradients are not finite, or what the method makes of it, changes nothing but `skipped_steps`;
+    see `last_skipped`.
 
     Args:
       encoders: Ordered `{modality: keras.Model}`, at least two, each `[B, ...] -> [B, D]`.
@@ -79,8 +82,8 @@ class OGMModel(ReportingModel):
       unimodal: Whether to return each modality's logits as well. Default False.
 
     Raises:
-      ValueError: where encoders or fusion are missing or of a wrong kind, `accumulate_steps` is out
-        of its range, or a method that remembers is another model's.
+      ValueError: where encoders or fusion are missing or of a wrong kind, or `accumulate_steps` is
+        out of its range.
       TypeError: where `modulation` is no method.
     """
 
@@ -187,14 +190,17 @@ class OGMModel(ReportingModel):
         """Configures training as `keras.Model.compile` does.
 
         Raises:
-          ValueError: where the loss takes probabilities instead of logits, or `jit_compile` meets
-            more than one replica, which TensorFlow 2.15 cannot do.
+          ValueError: where the loss takes probabilities instead of logits, a method that remembers
+            is another model's, or `jit_compile` meets more than one replica, which TensorFlow 2.15
+            cannot do.
         """
         arguments = inspect.signature(super().compile).bind(*args, **kwargs).arguments
         if arguments.get("jit_compile"):
             require_one_replica(self.distribute_strategy)
         for loss in tf.nest.flatten(arguments.get("loss")):
             require_logits(loss)
+        if self.modulation is not None:
+            self.modulation.claim(self)
         super().compile(*args, **kwargs)
         self._remember_trainable()
         with self.distribute_strategy.scope():
@@ -217,7 +223,6 @@ class OGMModel(ReportingModel):
                 f"{modulation.name} acts between encoders and fusion, and needs a network of both. "
                 f"Received: {type(self).__name__}, which has a `forward` of its own."
             )
-        modulation.claim(self)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -359,14 +364,21 @@ class OGMModel(ReportingModel):
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
-        for name, variable in self.method_state.items():
-            store[_METHOD + name] = variable.numpy()
+        if self.modulation is None:
+            return
+        values = {name: variable.numpy() for name, variable in self.method_state.items()}
+        for name, value in {**self.modulation.pending, **values}.items():
+            # A slash in the name of a modality would be a group of the file.
+            store[_METHOD + urllib.parse.quote(name, safe="")] = value
 
     def load_own_variables(self, store):
         names = [name for name in store.keys() if name.startswith(_METHOD)]
         super().load_own_variables({name: store[name] for name in store.keys() - set(names)})
         if self.modulation is not None:
-            self.modulation.restore({name.removeprefix(_METHOD): store[name] for name in names})
+            of_method = {name.removeprefix(_METHOD): np.array(store[name]) for name in names}
+            self.modulation.restore(
+                {urllib.parse.unquote(name): value for name, value in of_method.items()}
+            )
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -45,7 +45,8 @@ class ReportingModel(keras.Model):
     def last_skipped(self) -> str | None:
         """What was not finite, first of all, in the last step that was skipped.
 
-        The logits of a modality, or else the loss, or else the gradient of a variable.
+        The logits of a modality, or else the loss, what the method makes of the batch, or the
+        gradient of a variable.
         """
         index = -1 if self._trackers is None else int(self._trackers.skipped.first_bad.numpy())
         if index < 0:

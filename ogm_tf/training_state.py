@@ -80,11 +80,11 @@ class TrainingState:
           with_step: Whether that of `step_variables` too.
         """
         found = self._local_variables(with_step)
-        later = [name for name in values if name.startswith(_METHOD) and name not in found]
-        if later:
+        method = getattr(self._model, "modulation", None)
+        if method is not None:
+            later = [name for name in values if name.startswith(_METHOD) and name not in found]
             # All replicas have the same.
-            remembered = {name.removeprefix(_METHOD): values[name][0] for name in later}
-            self._model.modulation.restore(remembered)
+            method.restore({name.removeprefix(_METHOD): values[name][0] for name in later})
         values = {name: values[name] for name in found if name in values}
         variables, names = [found[name] for name in values], tuple(values)
         num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -102,7 +102,11 @@ class TrainingState:
         if names not in self._gather:
             self._gather[names] = _gather_function(list(found.values()))
         values = [strategy.experimental_local_results(value)[0] for value in self._gather[names]()]
-        return {name: value.numpy() for name, value in zip(found, values, strict=True)}
+        result = {name: value.numpy() for name, value in zip(found, values, strict=True)}
+        method = getattr(self._model, "modulation", None)
+        for name, value in {} if method is None else method.pending.items():
+            result[_METHOD + name] = np.stack([value] * strategy.num_replicas_in_sync)
+        return result
 
     def _local_variables(self, with_step: bool = True) -> dict[str, tf.Variable]:
         model = self._model

@@ -76,11 +76,21 @@ class Combination(Modulation):
     def state(self):
         return {name: value for method in self.methods for name, value in method.state.items()}
 
+    @property
+    def pending(self):
+        return {name: value for method in self.methods for name, value in method.pending.items()}
+
     def restore(self, values):
         for method in self.methods:
             method.restore(values)
 
+    def require_free(self, network):
+        for method in self.methods:
+            method.require_free(network)
+
     def claim(self, network):
+        # All or none.
+        self.require_free(network)
         for method in self.methods:
             method.claim(network)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from ogm_tf.modulation import discrepancy
 
@@ -127,8 +128,15 @@ class Modulation:
         """
         return dict(self._state.variables)
 
+    @property
+    def pending(self) -> dict[str, np.ndarray]:
+        """What was restored of a `state` that is not made yet, by name."""
+        return dict(self._state.pending)
+
     def restore(self, values: Mapping[str, np.ndarray]) -> None:
         """Takes over what `state` was, of what is there and of what is made later.
+
+        What has another shape, as for other classes, is left out with a warning.
 
         Args:
           values: By name; what other methods remember is passed over.
@@ -139,16 +147,22 @@ class Modulation:
         """Makes it the method of a network, and of no other if it remembers.
 
         Raises:
+          ValueError: as of `require_free`.
+        """
+        self.require_free(network)
+        self._network = weakref.ref(network)
+
+    def require_free(self, network: Any) -> None:
+        """Refuses a network that it cannot be the method of.
+
+        Raises:
           ValueError: where it remembers, and is another network's.
         """
-        if not self.remembers:
-            return
-        if self._network is not None and self._network() is not network:
+        if self.remembers and self._network is not None and self._network() is not network:
             raise ValueError(
                 f"{self.name} remembers what its network did, and must belong to one; make another "
                 f"for another network. Received: modulation={self!r}, which belongs to one already."
             )
-        self._network = weakref.ref(network)
 
     def change_features(
         self, features: Mapping[str, tf.Tensor], moment: Moment
@@ -238,6 +252,10 @@ class Modulation:
 
         return Combination([self, other])
 
+    def __getstate__(self):
+        # A copy may be another network's.
+        return {**self.__dict__, "_network": None}
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
@@ -267,16 +285,16 @@ class State:
 
     def __init__(self, owner: str):
         self.variables: dict[str, tf.Variable] = {}
+        self.pending: dict[str, np.ndarray] = {}
         self._owner = owner
-        self._restored: dict[str, np.ndarray] = {}
 
     def restore(self, values: Mapping[str, np.ndarray]) -> None:
         """Gives variables their values; those that are not made yet begin with them."""
         for name, value in values.items():
-            if name in self.variables:
+            if name not in self.variables and name.startswith(f"{self._owner}."):
+                self.pending[name] = np.array(value)
+            elif name in self.variables and _fits(name, value, self.variables[name]):
                 self.variables[name].assign(value)
-            elif name.startswith(f"{self._owner}."):
-                self._restored[name] = np.array(value)
 
     def get(self, name: str, initial: Callable[[], Any]) -> tf.Variable:
         """Returns a float32 variable; the first time makes it.
@@ -288,12 +306,25 @@ class State:
         key = f"{self._owner}.{name}"
         with tf.init_scope():
             if key not in self.variables:
-                value = self._restored.pop(key) if key in self._restored else initial()
+                value = tf.cast(initial(), tf.float32)
+                restored = self.pending.pop(key, None)
+                if restored is not None and _fits(key, restored, value):
+                    value = tf.cast(restored, tf.float32)
                 self.variables[key] = tf.Variable(
-                    tf.cast(value, tf.float32),
+                    value,
                     trainable=False,
                     synchronization=tf.VariableSynchronization.ON_READ,
                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
                     name=name,
                 )
         return self.variables[key]
+
+
+def _fits(name: str, value: np.ndarray, place: tf.Tensor | tf.Variable) -> bool:
+    fits = tuple(np.shape(value)) == tuple(place.shape)
+    if not fits:
+        logging.warning(
+            "What a method remembers begins anew: %s must have shape %s. Received: shape %s.",
+            name, tuple(place.shape), np.shape(value),
+        )  # fmt: skip
+    return fits

@@ -70,14 +70,18 @@ def update(
             # A frozen modality has nothing to damp.
             if branches[name]:
                 coefficients[name] = tf.where(active, value, 1.0)
+    is_known = tf.math.is_finite(tf.reduce_sum(statistics))
+    of_method = tf.add_n(list(coefficients.values()))
+    if method is not None:
+        # Outside of its window a method stops no training, though it may learn nothing of a step.
+        of_method = tf.where(tf.logical_and(active, ~is_known), math.nan, of_method)
     # In the order in which what is not finite spreads: the first is what went bad.
-    of_method = tf.reduce_sum(statistics) + tf.add_n(list(coefficients.values()))
     causes = [*scores, loss, of_method]
     finite = modulate_and_apply(
         batch, causes, coefficients, branches, variables, optimizer, method, epoch
     )
     if method is not None:
-        method.update_state(by_name, statistics, tf.reduce_all(finite))
+        method.update_state(by_name, statistics, tf.reduce_all(finite) & is_known)
     return Update(ratios, coefficients, finite)
 
 

@@ -91,3 +91,16 @@ def test_a_coefficient_that_is_too_large_skips_the_step():
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert model.modulation.state["AGM.count"] == 1
+
+
+def test_outside_of_its_window_agm_stops_no_step():
+    """Though what it compares by, as of inputs of zeros, is no number."""
+    method = AGM(start_epoch=5)
+    model = eager(method)
+    method.statistics = lambda step: tf.fill([3], np.float32(np.nan))
+    inputs, labels = data()
+    for epoch, skipped in ((0, 0), (5, 1)):
+        model.epoch.assign(epoch)
+        result = model.train_on_batch(inputs, labels, return_dict=True, reset_metrics=True)
+        assert result["skipped_steps"] == skipped
+    assert method.state["AGM.count"] == 0

@@ -1,5 +1,8 @@
 """What methods remember: in files, where a training goes on, and of one network alone."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 import ogm_tf
 from ogm_tf.checkpoints import Checkpoint
 from ogm_tf.modulation import AGM, OPM, PMR, GBlend
+from ogm_tf.training_state import TrainingState
 from tests.ogm_tf.tiny_models import build, compiled, data, dataset, eager
 
 
@@ -63,18 +67,69 @@ def test_a_model_that_runs_eagerly_remembers_where_it_goes_on(tmp_path):
     assert model.method_state["AGM.count"] == 6
 
 
+def test_a_model_that_is_saved_before_its_next_step_forgets_nothing(tmp_path):
+    model = eager(PMR(), names=("video/rgb", "audio"))
+    model.train_on_batch(*data(names=tuple(model.encoders)))
+    before = values(model)
+    for name in ("first.keras", "second.keras"):
+        model.save(tmp_path / name)
+        model = keras.models.load_model(tmp_path / name)
+    found = model.modulation.pending
+    assert found.keys() == before.keys()
+    assert np.any(found["PMR.video/rgb_prototypes"])
+    for name, value in before.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_checkpoint_that_is_written_before_the_next_step_forgets_nothing(tmp_path):
+    model = eager(AGM())
+    model.train_on_batch(*data())
+    TrainingState(model).write(tmp_path)
+    other = eager(AGM())
+    state = TrainingState(other)
+    state.assign_local(state.read_local(tmp_path))
+    state.write(tmp_path)
+    plain = eager(None)
+    for own in (plain, other):
+        state = TrainingState(own)
+        state.assign_local(state.read_local(tmp_path))
+        own.train_on_batch(*data(seed=1))
+    assert other.method_state["AGM.count"] == 2 and not plain.method_state
+
+
+def test_memory_of_other_classes_is_begun_anew(caplog):
+    method = PMR()
+    method.restore({"PMR.visual_known": np.ones(7), "AGM.count": np.array(3.0)})
+    model = eager(method)
+    model.train_on_batch(*data())
+    assert "PMR.visual_known must have shape (3,). Received: shape (7,)" in caplog.text
+    np.testing.assert_array_equal(method.state["PMR.visual_known"], np.ones(3))
+    method.restore({"PMR.visual_known": np.zeros(2)})
+    np.testing.assert_array_equal(method.state["PMR.visual_known"], np.ones(3))
+
+
 def test_a_method_that_remembers_belongs_to_one_network():
-    methods = [AGM(), GBlend() + ogm_tf.OGM(0.5)]
-    for method in methods:
-        model = build(method)
+    for method in (AGM(), GBlend() + ogm_tf.OGM(0.5)):
+        model = compiled(compiled(build(method)))
         with pytest.raises(ValueError, match="must belong to one.*Received: modulation="):
-            build(method)
+            compiled(build(method))
         # Even of one that is gone.
         del model
         with pytest.raises(ValueError, match="AGM remembers|GBlend remembers"):
-            build(method)
+            compiled(build(method))
+        compiled(build(copy.deepcopy(method)))
+        compiled(build(pickle.loads(pickle.dumps(method))))
     stateless = ogm_tf.OGMGE(0.5)
-    assert build(stateless).modulation is build(stateless).modulation
+    for _ in range(2):
+        compiled(build(stateless))
+
+
+def test_a_combination_that_is_refused_claims_none_of_its_methods():
+    free, taken = OPM(), AGM()
+    compiled(build(taken))
+    with pytest.raises(ValueError, match="AGM remembers"):
+        compiled(build(free + taken))
+    compiled(build(free))
 
 
 def test_a_step_that_is_not_finite_changes_no_state():
