@@ -44,7 +44,9 @@ def test_starting_late_equals_continuing(clips):
         assert_equal(batches(start_step, rows), own[2 * start_step :])
 
 
-@pytest.mark.parametrize(("num_workers", "batch_rows"), [(1, 2), (2, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("num_workers", "batch_rows"), [(1, 2), (2, 2), pytest.param(4, 1, marks=pytest.mark.slow)]
+)
 def test_workers_rows_together_are_the_whole_batches(clips, num_workers, batch_rows):
     def read(split, rows=None):
         if split == "train":

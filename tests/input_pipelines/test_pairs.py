@@ -186,7 +186,7 @@ def test_starting_late_equals_continuing(records, kind, sampling):
     assert_equal(batches(steps + 1, Rows(1, 2, 2)), own[steps + 1 :])
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("kind", pair_groups.KINDS)
 def test_workers_rows_together_are_the_whole_batches(records, kind, training):
     options = {"split": "train" if training else "test", "training": training}

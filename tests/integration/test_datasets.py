@@ -61,6 +61,7 @@ def test_crema_d_trains_on_flash_video_and_wave_sound(tmp_path):
     assert set(metrics["test"]) >= {"accuracy", "audio_accuracy", "visual_accuracy"}
 
 
+@pytest.mark.slow
 def test_ucf101_trains_on_pictures_and_flow(tmp_path):
     data = tmp_path / "UCF"
     write(data, "ucfTrainTestlist/classInd.txt", "1 Archery\n2 Bowling\n")

@@ -37,9 +37,8 @@ def settings(records_dir, output_dir, **own):
     return TrainSettings(records_dir=str(records_dir), output_dir=str(output_dir), **own)
 
 
-@pytest.mark.parametrize(
-    "methods", [METHODS, pytest.param(f"{METHODS}+gblend", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("methods", [METHODS, f"{METHODS}+gblend"])
 def test_methods_with_a_memory_go_on_where_they_were_stopped(
     records_dir, tmp_path, monkeypatch, methods
 ):

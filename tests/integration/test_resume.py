@@ -129,6 +129,7 @@ def test_a_folder_that_cannot_be_written_is_named(records_dir, tmp_path):
         train.run(TrainSettings(str(records_dir), str(run_dir), **SETTINGS))
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_anothers_best_weights(records_dir, whole, tmp_path):
     # So small a step that what is trained stays where it began.
     settings = functools.partial(

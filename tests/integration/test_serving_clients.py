@@ -59,6 +59,7 @@ def write_clip(folder, clip):
     return [str(folder / name) for name in contents]
 
 
+@pytest.mark.slow
 def test_a_program_in_c(exported, clips, expected, tmp_path):
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:

@@ -53,6 +53,7 @@ def train_in_two_workers(folder, run_dir, *kill_points, other_run_dir=None):
     return codes, messages
 
 
+@pytest.mark.slow
 def test_two_workers_stop_together_and_train_as_two_devices(tmp_path, monkeypatch):
     small_records.write(tmp_path)
     run_dir = tmp_path / "workers"

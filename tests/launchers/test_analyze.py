@@ -99,6 +99,7 @@ def test_some_clips_are_chosen_from_all_of_a_split(records, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_report_shows_it(analysed, tmp_path, caplog):
     run, found = analysed
     settings = report.ReportSettings((str(run.path),), str(tmp_path / "page"), num_examples=0)

@@ -74,6 +74,7 @@ def test_the_most_changed_clips_are_shown_with_their_own_frames(made, records_di
     assert shown["clip3"]["clip"]["label"] == "a"
 
 
+@pytest.mark.slow
 def test_chosen_clips_are_shown_in_their_order(made, records_dir):
     (section,) = sections(made, records_dir, "clip5", "clip2")
     assert [own["clip"]["id"] for own in section.values["samples"]] == ["clip5", "clip2"]

@@ -104,6 +104,7 @@ def metric_variables(model):
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_it_ends_like_an_uninterrupted_one(tmp_path):
     model, resumed = make_model(), make_model()
     assert train(model, tmp_path / "start", 1) is None

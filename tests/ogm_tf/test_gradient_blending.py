@@ -152,6 +152,7 @@ def test_two_devices_estimate_as_one(mirrored):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_replica_gets_its_own_averages_back(mirrored):
     model = with_batch_norm(mirrored, synchronized=False)
     estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))

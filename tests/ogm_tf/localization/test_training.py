@@ -126,7 +126,10 @@ def test_evaluation_leaves_padding_out_of_the_pair_similarity():
     assert result["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("dmrn", {}), ("psp", {"pair_weight": 1.0})])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [pytest.param("dmrn", {}, marks=pytest.mark.slow), ("psp", {"pair_weight": 1.0})],
+)
 def test_networks_learn_in_a_graph(name, arguments):
     model = build(name, modulation=ogm_tf.OGM(alpha=0.3), **arguments)
     model.compile(keras.optimizers.Adam(0.02), losses.CrossEntropy())

@@ -56,7 +56,7 @@ def test_a_step_in_a_graph_equals_two_explicit_group_gradients(name, scaled):
     assert_a_step_equals_explicit_group_gradients(model, *data, ALPHA)
 
 
-@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.parametrize("eager", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", TRACED)
 def test_every_network_outside_of_the_window_is_plain(name, eager):
     """To the bit, but where a graph of two passes through the fusion is optimised otherwise."""
