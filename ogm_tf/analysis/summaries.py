@@ -12,7 +12,7 @@ _MODULATION_TITLES = {
     "none": "no modulation", "ogm": "OGM", "ogm_ge": "OGM-GE", "unimodal": "Unimodal",
     "gblend": "G-Blend", "mmpareto": "MMPareto", "opm": "OPM", "agm": "AGM", "pmr": "PMR",
 }  # fmt: skip
-# The setting that says how hard a method pulls, and what people call it.
+# The setting of a method that is chosen first, as a rule how hard it pulls; and what to call it.
 _STRENGTHS = {
     "ogm": ("alpha", "alpha"), "ogm_ge": ("alpha", "alpha"), "agm": ("alpha", "alpha"),
     "unimodal": ("unimodal_weight", "weight"), "gblend": ("gblend_super_epoch", "super-epoch"),

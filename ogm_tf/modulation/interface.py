@@ -321,6 +321,7 @@ class State:
 
 
 def _fits(name: str, value: np.ndarray, place: tf.Tensor | tf.Variable) -> bool:
+    """Returns whether a restored value has the shape of its place; tells where it has not."""
     fits = tuple(np.shape(value)) == tuple(place.shape)
     if not fits:
         logging.warning(
