@@ -1,11 +1,11 @@
 r"""Which method balances best? All of them over paired seeds, each tuned with the same budget.
 
-The built-in dataset, the same clips for every seed:
+The built-in dataset, the same clips for every seed, and levels of white noise in its sound:
 
   python -m benchmarks.methods --preset=launchers/presets/synthetic.flags \
-      --output_dir=runs/methods_synthetic
+      --output_dir=runs/methods_synthetic --audio_noise_snr_db=20,5,0,-5,-10
 
-Your own clips, and white noise in the test sound:
+Your own clips:
 
   python -m benchmarks.methods --preset=launchers/presets/grid_digits.flags \
       --manifest=$GRID_DIGITS/manifest.csv --output_dir=runs/methods_grid \

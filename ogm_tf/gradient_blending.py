@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from ogm_tf import optimizers
 from ogm_tf.modulation.gblend import GBlend
 from ogm_tf.modulation.interface import is_integer
 from ogm_tf.modulation.losses import share_of_loss
@@ -20,7 +21,7 @@ Batches = tf.data.Dataset | tf.distribute.DistributedDataset
 
 
 class GBlendEstimator(keras.callbacks.Callback):
-    """Estimates the weights of `GBlend` before the first epoch and after every super-epoch.
+    """Estimates the weights of `GBlend` before its first epoch and after every super-epoch.
 
     From what the network is, each head is trained alone for some epochs, and all is put back. Of
     what a head's loss came down by on held-out data, its generalisation G, and of how much its gap
@@ -30,14 +31,21 @@ class GBlendEstimator(keras.callbacks.Callback):
         O = (L_held - L_train)(after) - (L_held - L_train)(before)
         w proportional to G / O^2                                         (eq. 5 of the paper)
 
-    of Wang et al., "What Makes Training Multi-modal Classification Networks Hard?" (CVPR 2020).
-    Heads that get no better, G <= 0, weigh nothing; where none does, the weights stay. An O whose
-    size is below a thousandth of G is taken for that.
+    of Wang et al., "What Makes Training Multi-modal Classification Networks Hard?" (CVPR 2020). The
+    paper trains each head as long as a super-epoch lasts; by default it is one epoch here. The
+    optimiser goes on as it is, but for its velocities, which are those of all heads and begin at 0.
+    Heads that get no better, G <= 0, weigh nothing; where none does, or a loss is not finite, the
+    weights stay. An O whose size is below a hundredth of the largest G is taken for that: so little
+    is no overfitting that held-out data could show.
 
     A training that goes on has its weights in its `ogm_tf.checkpoints.Checkpoint`, and estimates
-    none before its first epoch: one whose optimiser has made no update yet is new. With others of a
-    `Combination` the heads are trained as they act, too. Of several workers each is one of the
-    estimators. Place it before a `Checkpoint`, which is to hold the weights of the epochs to come.
+    none before its first epoch: one whose optimiser has made no update yet is new. Super-epochs
+    count from the first epoch of the window of `GBlend`. With others of a `Combination` the heads
+    are trained as they act, too. Of several workers each is one of the estimators. Place it before
+    a `Checkpoint`, which is to hold the weights of the epochs to come.
+
+        estimator = GBlendEstimator(training.take(100), held_out, super_epoch=10)
+        model.fit(training, epochs=40, callbacks=[estimator])
 
     Args:
       training: Batches of `fit`'s form, on which the heads are trained and measured, the same each
@@ -48,7 +56,7 @@ class GBlendEstimator(keras.callbacks.Callback):
       steps: Global batches of `training` in a pass, >= 1; None: all of a finite dataset.
 
     Raises:
-      ValueError: where a number is out of its range.
+      ValueError: where a number is out of its range, or a dataset without batches or without an end.
     """
 
     def __init__(
@@ -73,22 +81,29 @@ class GBlendEstimator(keras.callbacks.Callback):
                 "`training` must be a dataset of a known number of batches, or `steps` tell it. "
                 f"Received: steps=None, and {training!r} of cardinality {cardinality}."
             )
+        if isinstance(held_out, tf.data.Dataset):
+            size = int(held_out.cardinality())
+            if size in (0, tf.data.INFINITE_CARDINALITY):
+                raise ValueError(
+                    "`held_out` must be a dataset of some batches that ends. "
+                    f"Received: {held_out!r} of cardinality {size}."
+                )
         self.steps = cardinality if steps is None else int(steps)
 
     def on_epoch_begin(self, epoch, logs=None):
         # What a checkpoint remembers of the method is put back in the first step, after this.
-        if int(self.model.optimizer.iterations.numpy()) == 0:
+        is_new = int(self.model.optimizer.iterations.numpy()) == 0
+        if is_new and self._method().start_epoch <= epoch:
             self._weigh(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.super_epoch == 0 and epoch + 1 < self.params["epochs"]:
+        done = epoch + 1 - self._method().start_epoch
+        if done >= 0 and done % self.super_epoch == 0 and epoch + 1 < self.params["epochs"]:
             self._weigh(epoch + 1)
 
     def _weigh(self, epoch: int) -> None:
-        method = self._method()
-        # Before the window the weights are estimated for its first epoch, and after it not at all.
-        epoch = max(epoch, method.start_epoch)
-        if method.end_epoch is not None and epoch > method.end_epoch:
+        end_epoch = self._method().end_epoch
+        if end_epoch is not None and epoch > end_epoch:
             return
         current = self.model.epoch.numpy()
         self.model.epoch.assign(epoch)
@@ -116,6 +131,8 @@ class GBlendEstimator(keras.callbacks.Callback):
             for head in range(len(current)):
                 try:
                     weights.assign(np.eye(len(current), dtype=np.float32)[head])
+                    for velocity in optimizers.velocities(self.model.optimizer):
+                        velocity.assign(tf.zeros_like(velocity))
                     self._train(train)
                     after.append(self._measure(losses)[head])
                 finally:
@@ -194,7 +211,9 @@ class GBlendEstimator(keras.callbacks.Callback):
 
 
 def blend(before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
-    """Returns the weights of heads, of sum 1; see `GBlendEstimator`. None where none gets better.
+    """Returns the weights of heads, of sum 1; see `GBlendEstimator`.
+
+    None where no head gets better, or a loss is not finite.
 
     Args:
       before: Training and held-out loss of each head, `[heads, 2]`.
@@ -202,8 +221,7 @@ def blend(before: np.ndarray, after: np.ndarray) -> np.ndarray | None:
     """
     gained = np.maximum(before[:, 1] - after[:, 1], 0.0)
     gap = (after[:, 1] - after[:, 0]) - (before[:, 1] - before[:, 0])
-    if not gained.any():
+    if not np.isfinite([gained, gap]).all() or not gained.any():
         return None
-    gap = np.maximum(np.abs(gap), 1e-3 * np.maximum(gained, 1e-12))
-    weights = gained / gap**2
+    weights = gained / np.maximum(np.abs(gap), 1e-2 * gained.max()) ** 2
     return weights / weights.sum()

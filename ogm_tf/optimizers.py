@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ogm_tf.addons_optimizer import ADDONS, AddonsOptimizer
 
-__all__ = ["SGD", "AddonsOptimizer", "get"]
+__all__ = ["SGD", "AddonsOptimizer", "get", "velocities"]
 
 Optimizer = keras.optimizers.Optimizer | keras.optimizers.legacy.Optimizer
 
@@ -163,6 +163,19 @@ def get(identifier: Any, **kwargs) -> Optimizer:
         "An optimizer is given by a name, a configuration or an instance. "
         f"Received: {identifier!r}."
     )
+
+
+def velocities(optimizer: Optimizer) -> list[tf.Variable]:
+    """Returns what moves the weights of gradients past: means or sums of them, where it has any.
+
+    Args:
+      optimizer: Built. Those of tensorflow-addons, Adamax, Ftrl and the legacy ones keep theirs to
+        themselves: none is returned.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, SGD):
+        return list(getattr(inner, "_velocities", []))
+    return list(getattr(inner, "momentums", getattr(inner, "_momentums", [])))
 
 
 def _by_name(name: str, arguments: Mapping[str, Any]) -> Optimizer:

@@ -20,6 +20,52 @@ def test_heads_that_learn_much_and_overfit_little_weigh_most():
     weights = np.array([0.4 / 0.04, 0.1 / 0.01, 0.0])
     np.testing.assert_allclose(blend(before, after), weights / weights.sum())
     assert blend(before, before + 0.1) is None
+    assert blend(before, np.where(after == 0.8, np.nan, after)) is None
+    assert blend(np.where(before == 1.2, np.inf, before), after) is None
+
+
+def test_a_head_that_hardly_learns_gets_no_weight_for_not_overfitting():
+    before = np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    after = np.array([[0.5, 0.6], [0.55, 0.6], [1.0 - 1e-5, 1.0 - 1e-5]])
+    # G 0.4, 0.4, 1e-5; O 0.1, 0.05, and none: a hundredth of 0.4.
+    weights = np.array([0.4 / 0.01, 0.4 / 0.0025, 1e-5 / 0.004**2])
+    np.testing.assert_allclose(blend(before, after), weights / weights.sum())
+
+
+def test_heads_are_trained_without_what_the_joint_training_has_set_in_motion():
+    found = []
+    for passes in (0, 1):
+        model = compiled(build(GBlend()), ogm_tf.optimizers.SGD(0.1, momentum=0.9))
+        model.fit(dataset(3), epochs=2, verbose=0)
+        estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
+        estimator.set_model(model)
+        moving = ogm_tf.optimizers.velocities(model.optimizer)
+        assert len(moving) == len(model.trainable_variables)
+        for velocity in moving:
+            velocity.assign(tf.fill(velocity.shape, passes * 0.5))
+        found.append(estimator.estimate())
+        for velocity in moving:
+            np.testing.assert_array_equal(velocity, passes * 0.5)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_super_epochs_count_from_the_window(monkeypatch):
+    model = compiled(build(GBlend(start_epoch=2, end_epoch=8)))
+    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9), super_epoch=3)
+    epochs = []
+    monkeypatch.setattr(
+        estimator, "estimate", lambda: epochs.append(int(model.epoch)) or np.ones(3) / 3
+    )
+    model.fit(dataset(3), epochs=12, verbose=0, callbacks=[estimator])
+    # As of the epoch that comes, of which the first is estimated for at the end of the one before.
+    assert epochs == [2, 5, 8]
+    # A new network whose first epoch lies in the window.
+    again = compiled(build(GBlend(start_epoch=2)))
+    monkeypatch.setattr(
+        estimator, "estimate", lambda: epochs.append(int(again.epoch)) or np.ones(3) / 3
+    )
+    again.fit(dataset(3), initial_epoch=4, epochs=5, verbose=0, callbacks=[estimator])
+    assert epochs == [2, 5, 8, 4]
 
 
 def test_gblend_estimates_and_puts_everything_back():
@@ -65,7 +111,7 @@ def test_gblend_estimates_and_puts_everything_back():
 
 def test_gblend_puts_back_what_other_methods_remember():
     """Though nothing of it is there before the first step is traced."""
-    method = OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)
+    method = OPM(probability=1.0) + PMR() + AGM() + GBlend()
     model = compiled(build(method))
     seen = []
 
@@ -77,7 +123,7 @@ def test_gblend_puts_back_what_other_methods_remember():
     training = dataset(3)
     estimator = GBlendEstimator(training, dataset(2, seed=9))
     model.fit(training, epochs=1, verbose=0, callbacks=[estimator, Looks()])
-    fresh = compiled(build(OPM(probability=1.0) + PMR() + AGM() + GBlend(start_epoch=1)))
+    fresh = compiled(build(OPM(probability=1.0) + PMR() + AGM() + GBlend()))
     batches = iter(training)
     fresh.make_train_function().get_concrete_function(batches)
     names, of_model = (
@@ -87,7 +133,6 @@ def test_gblend_puts_back_what_other_methods_remember():
     assert len(names) > 8 and names == of_model
     for name, ours, theirs in zip(names, seen[0], fresh.method_state.values(), strict=True):
         if name.startswith("weights"):
-            # Estimated as in the window, which begins later.
             assert not np.allclose(ours, 1 / 3, atol=0.01)
         else:
             np.testing.assert_array_equal(ours, theirs, name)
@@ -227,6 +272,8 @@ def test_an_estimate_that_fails_leaves_the_model_as_it_was():
         ({"steps": 0}, "Received: steps=0"),
         ({"training": dataset(2).repeat()}, "of cardinality -1"),
         ({"training": [1]}, "must be a dataset .* of cardinality -2"),
+        ({"held_out": dataset(2).repeat()}, "`held_out` must be .* of cardinality -1"),
+        ({"held_out": dataset(2).take(0)}, "`held_out` must be .* of cardinality 0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
