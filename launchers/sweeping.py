@@ -12,6 +12,7 @@ from launchers.settings import setting
 from launchers.training import (
     METHOD_RULE,
     MODULATIONS,
+    SETTINGS_OF_METHODS,
     TrainSettings,
     has_alpha,
     is_method,
@@ -72,6 +73,9 @@ class SweepSettings(TrainSettings):
                 "A sweep starts its runs on one machine. Received: strategy='multi_worker'."
             )
 
+    def all_methods(self):
+        return {name for method in self.methods for name in method.split("+")}
+
     def jobs(self) -> list[Job]:
         """Returns all runs: of the first seed every method and alpha, then of the next."""
         return [
@@ -93,6 +97,10 @@ class SweepSettings(TrainSettings):
         own = {"modulation": job.method, "seed": job.seed, "output_dir": str(self.run_dir(job))}
         if job.alpha is not None:
             own["alpha"] = job.alpha
+        # A run has the settings of its own methods alone.
+        for method in SETTINGS_OF_METHODS.keys() - set(job.method.split("+")):
+            for name in SETTINGS_OF_METHODS[method]:
+                own[name] = TrainSettings.__dataclass_fields__[name].default
         return TrainSettings(**values | own)
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from launchers.settings import LauncherSettings, fraction, not_negative, positive, setting
 
@@ -14,6 +16,16 @@ MODULATIONS = ("none", "ogm", "ogm_ge")
 METHODS = ("ogm", "ogm_ge", "unimodal", "gblend", "mmpareto", "opm", "agm", "pmr")
 # Those of whose coefficients --alpha is the strength.
 METHODS_WITH_ALPHA = ("ogm", "ogm_ge", "agm")
+# Of the methods that have settings beside those that presets of datasets give OGM-GE.
+SETTINGS_OF_METHODS = {
+    "unimodal": ("unimodal_weight",),
+    "gblend": ("gblend_held_out", "gblend_super_epoch", "gblend_epochs"),
+    "mmpareto": ("pareto_gamma",),
+    "opm": ("opm_base", "opm_strength", "opm_probability"),
+    "pmr": ("pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch"),
+}
+# Whose features of zeros take the other modality's part of the answer away as well.
+_FUSIONS_WITHOUT_OPM = ("film", "gated")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("default", "mirrored", "multi_worker")
 
@@ -36,9 +48,10 @@ class FitSettings(LauncherSettings):
     modulation: str = setting("none", "Balancing of the gradients.", choices=MODULATIONS)
     alpha: float = not_negative(0.5, "Strength of the modulation.")
     modulation_start_epoch: int = not_negative(0, "First epoch that is modulated.")
-    modulation_end_epoch: int | None = not_negative(
-        None, "Last epoch that is modulated, included; by default the last of the run."
-    )
+    modulation_end_epoch: int | None = setting(
+        None, "Last epoch that is modulated, included; -1, as by default: the last of the run.",
+        rule=">= -1", holds=lambda value: value >= -1,
+    )  # fmt: skip
     modulation_variables: str = setting(
         "kernels", "Variables of an encoder that are modulated.", choices=("kernels", "conv", "all")
     )
@@ -96,6 +109,9 @@ class FitSettings(LauncherSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.modulation_end_epoch == -1:
+            # What a preset after another takes that one's back with.
+            object.__setattr__(self, "modulation_end_epoch", None)
         end = self.modulation_end_epoch
         if end is not None and end < self.modulation_start_epoch:
             raise ValueError(
@@ -123,6 +139,13 @@ def has_alpha(method: str) -> bool:
     return any(name in METHODS_WITH_ALPHA for name in method.split("+"))
 
 
+def changed(settings: LauncherSettings, names: Sequence[str]) -> dict[str, Any]:
+    """Returns those of some settings that are not as they are by default."""
+    defaults = type(settings).__dataclass_fields__
+    values = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in values.items() if value != defaults[name].default}
+
+
 METHOD_RULE = f"none or different ones of {', '.join(METHODS)}, joined by +"
 
 
@@ -136,9 +159,10 @@ class TrainSettings(FitSettings, RecordsSettings):
     unimodal_weight: float = not_negative(
         1.0, "Of each modality's own loss, with --modulation=unimodal."
     )
-    gblend_held_out: float = fraction(
-        0.2, "Share of the training clips that G-Blend judges by, and the network does not see."
-    )
+    gblend_held_out: float = setting(
+        0.2, "Share of the training clips that G-Blend judges by, and the network does not see.",
+        rule="in (0, 1)", holds=lambda value: 0 < value < 1,
+    )  # fmt: skip
     gblend_super_epoch: int = positive(10, "Epochs after which G-Blend weighs the losses anew.")
     gblend_epochs: int = positive(1, "Passes over the clips for which it trains each head alone.")
     pareto_gamma: float = positive(
@@ -199,3 +223,22 @@ class TrainSettings(FitSettings, RecordsSettings):
                 "--mmcosine_scale needs --fusion=mmcosine. Received: "
                 f"mmcosine_scale={self.mmcosine_scale}, fusion={self.fusion!r}."
             )
+        methods = self.all_methods()
+        for method in SETTINGS_OF_METHODS.keys() - methods:
+            given = changed(self, SETTINGS_OF_METHODS[method])
+            if given:
+                raise ValueError(
+                    f"--{next(iter(given))} needs the method {method}. Received: "
+                    f"{', '.join(f'{name}={value!r}' for name, value in given.items())}, "
+                    f"and the methods {', '.join(sorted(methods))}."
+                )
+        if "opm" in methods and self.fusion in _FUSIONS_WITHOUT_OPM:
+            raise ValueError(
+                "OPM needs a head in which a modality that is dropped leaves the other's answer: "
+                f"--fusion must not be {' or '.join(_FUSIONS_WITHOUT_OPM)}. "
+                f"Received: fusion={self.fusion!r}."
+            )
+
+    def all_methods(self) -> set[str]:
+        """Returns the methods that its runs are balanced by, one by one."""
+        return set(self.modulation.split("+"))

@@ -90,9 +90,11 @@ def comparison_csv(runs: Sequence[RunSummary]) -> str:
     metrics = {name: None for run in runs for split in run.metrics.values() for name in split}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "modulation", "alpha", "seed", "best_epoch", "split", *metrics])
+    writer.writerow(
+        ["run", "modulation", "alpha", "strength", "seed", "best_epoch", "split", *metrics]
+    )
     for run in runs:
-        settings = [run.modulation or "none", run.alpha, run.config.get("seed")]
+        settings = [run.modulation or "none", run.alpha, run.strength, run.config.get("seed")]
         for split in sorted(run.metrics, key=summaries.split_names(runs).index):
             values = [run.metric(split, name) for name in metrics]
             values = [value if math.isfinite(value) else "" for value in values]

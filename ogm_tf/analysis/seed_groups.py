@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ogm_tf.analysis.summaries import (
-    MODULATION_SETTINGS,
     SETTINGS_THAT_TRAIN_NOTHING,
     RunSummary,
 )
@@ -135,8 +134,7 @@ def paired_differences(plain: SeedGroup, group: SeedGroup, split: str, name: str
 
 def _method(run: RunSummary) -> dict[str, Any]:
     """Returns the settings that make a run's method."""
-    # Of a method that is off, its strength and window are nothing.
-    unused = _OWN_OF_A_RUN if run.is_modulated else (*_OWN_OF_A_RUN, *MODULATION_SETTINGS)
+    unused = {*_OWN_OF_A_RUN, *run.unused_settings}
     method = {
         name: value
         for name, value in run.config.items()
@@ -150,9 +148,12 @@ def _titles(runs: Sequence[RunSummary]) -> list[str]:
     methods = [_method(run) for run in runs]
 
     def tells_apart(name):
-        # A method that is off has none of the settings of one that is on.
-        of_modulation = name in MODULATION_SETTINGS
-        among = [m for m in methods if not of_modulation or m["modulation"] != "none"]
+        # No method differs from another in what it does not have.
+        among = [
+            method
+            for run, method in zip(runs, methods, strict=True)
+            if name not in run.unused_settings
+        ]
         return len({json.dumps(method.get(name), default=str) for method in among}) > 1
 
     names = {name for method in methods for name in method} - {"modulation"}

@@ -1,6 +1,7 @@
 """What a report is made of, checked."""
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,20 @@ _STRENGTHS = {
 }  # fmt: skip
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
 _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
-MODULATION_SETTINGS = (
-    "modulation", "alpha", *_WINDOW_SETTINGS, "modulation_rule", "modulation_variables",
-    "unimodal_weight", "gblend_held_out", "gblend_super_epoch", "gblend_epochs",
-    "pareto_gamma", "opm_base", "opm_strength", "opm_probability",
-    "pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch",
-)  # fmt: skip
+_OF_OGM = ("alpha", "modulation_rule", "modulation_variables")
+# What a method has beside a window.
+_SETTINGS_OF_METHODS = {
+    "none": (), "ogm": _OF_OGM, "ogm_ge": _OF_OGM, "agm": ("alpha",),
+    "unimodal": ("unimodal_weight",), "mmpareto": ("pareto_gamma",),
+    "gblend": ("gblend_held_out", "gblend_super_epoch", "gblend_epochs"),
+    "opm": ("opm_base", "opm_strength", "opm_probability"),
+    "pmr": ("pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch"),
+}  # fmt: skip
+MODULATION_SETTINGS = tuple(
+    dict.fromkeys(
+        ("modulation", *_WINDOW_SETTINGS, *itertools.chain(*_SETTINGS_OF_METHODS.values()))
+    )
+)
 # What changes no weight: what is written, and what is looked at on the way. Runs that differ in it
 # alone are the same method. The folder of the records is none of it, for other clips may be in it.
 SETTINGS_THAT_TRAIN_NOTHING = (
@@ -65,6 +74,17 @@ class RunSummary:
     def is_modulated(self) -> bool:
         """Whether any method is on."""
         return self.modulation not in (None, "", "none")
+
+    @property
+    def unused_settings(self) -> set[str]:
+        """Settings that count for nothing in it: those of methods other than its own."""
+        names = (self.modulation or "none").split("+")
+        if not set(names) <= _SETTINGS_OF_METHODS.keys():
+            return set()
+        used = {setting for name in names for setting in _SETTINGS_OF_METHODS[name]}
+        if self.is_modulated:
+            used |= {"modulation", *_WINDOW_SETTINGS}
+        return set(MODULATION_SETTINGS) - used
 
     @property
     def modulation_title(self) -> str:

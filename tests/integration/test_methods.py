@@ -1,22 +1,27 @@
 """The methods of --modulation, from records to a report."""
 
 import itertools
+import pathlib
 import signal
 
 import numpy as np
 import pytest
 
 from input_pipelines import dataset
-from launchers import fitting, networks, report, train
+from launchers import fitting, networks, report, train, training
 from launchers.runs import RunFolder
+from launchers.settings import from_flagfile
 from launchers.sweeping import SweepSettings
-from launchers.training import TrainSettings
+from launchers.training import METHODS as METHODS_OF_TRAIN
+from launchers.training import SETTINGS_OF_METHODS, TrainSettings
+from ogm_tf.analysis.summaries import MODULATION_SETTINGS, RunSummary
 from ogm_tf.callbacks import SkippedSteps
 from ogm_tf.gradient_blending import GBlendEstimator
 from tests.integration import killed_runs, small_records
 from tests.integration.same_runs import assert_same_runs
 
 METHODS = "opm+agm+pmr"
+PRESETS = pathlib.Path(train.__file__).parent / "presets"
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +37,10 @@ def records_dir(tmp_path_factory):
 def settings(records_dir, output_dir, **own):
     own = {
         **small_records.TRAINING, "checkpoint_every_steps": 2, "modulation": METHODS,
-        "gblend_super_epoch": 1, "keep": "last", **own,
+        "keep": "last", **own,
     }  # fmt: skip
+    if "gblend" in own["modulation"]:
+        own["gblend_super_epoch"] = 1
     return TrainSettings(records_dir=str(records_dir), output_dir=str(output_dir), **own)
 
 
@@ -75,13 +82,98 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(
         ("ogm+ogm", "different ones of .* Received: modulation='ogm[+]ogm'"),
         ("unimodal", "needs --fusion=mmcosine. Received: mmcosine_scale=5.0, fusion='concat'"),
         ("best", "none or different ones of ogm, .* Received: modulation='best'"),
+        ("gblend+unimodal", "weigh anew. Received: GBlend [+] Unimodal"),
+        ("ogm+agm+opm", "must not be film or gated. Received: fusion='film'"),
+        ("opm", "needs the method unimodal. Received: unimodal_weight=3.0, and the methods opm"),
     ],
 )
 def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, method, message):
-    own = {"mmcosine_scale": 5.0} if "mmcosine" in message else {}
+    given = {
+        "mmcosine": {"mmcosine_scale": 5.0},
+        "film": {"fusion": "film"},
+        "unimodal_weight": {"unimodal_weight": 3.0},
+    }
+    own = next((value for key, value in given.items() if key in message), {})
     with pytest.raises(ValueError, match=message):
         train.run(settings(tmp_path / "records", tmp_path / "run", modulation=method, **own))
     assert not (tmp_path / "run").exists()
+
+
+def test_losses_features_and_gradients_at_once_under_cosines(records_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    train.run(
+        settings(
+            records_dir,
+            run_dir,
+            modulation="opm+mmpareto",
+            epochs=1,
+            fusion="mmcosine",
+            mmcosine_scale=5.0,
+            pareto_gamma=1.2,
+            opm_probability=1.0,
+        )  # fmt: skip
+    )
+    history = RunFolder(run_dir).read_history()
+    assert history["skipped_steps"] == [0] and np.isfinite(history["loss"]).all()
+    model = RunFolder(run_dir).load_best()
+    assert (model.fusion.scale, model.modulation.name) == (5.0, "OPM + MMPareto")
+    page = report.run(report.ReportSettings((str(run_dir),), str(tmp_path / "page")))
+    assert "probability 1.0, gamma 1.2, cosine scale 5.0" in page.read_text("utf-8")
+
+
+def test_every_setting_of_a_method_is_an_argument_of_it():
+    own = {
+        "alpha": 0.11, "modulation_start_epoch": 2, "modulation_end_epoch": 7,
+        "modulation_rule": "tpami", "modulation_variables": "conv", "seed": 5,
+        "unimodal_weight": 0.12, "pareto_gamma": 1.3, "opm_base": 0.14, "opm_strength": 0.15,
+        "opm_probability": 0.16, "pmr_strength": 0.17, "pmr_entropy": 0.18,
+        "pmr_entropy_end_epoch": 9,
+    }  # fmt: skip
+    window = {"start_epoch": 2, "end_epoch": 7}
+    ogm = {"alpha": 0.11, "variables": "conv", "rule": "tpami", **window}
+    expected = {
+        "ogm": ogm,
+        "ogm_ge": {**ogm, "seed": 5},
+        "agm": {"alpha": 0.11, "variables": "all", **window},
+        "unimodal": {"weight": 0.12, **window},
+        "gblend": window,
+        "mmpareto": {"gamma": 1.3, "variables": "all", **window},
+        "opm": {"base": 0.14, "strength": 0.15, "probability": 0.16, "seed": 5, **window},
+        "pmr": {
+            "strength": 0.17, "entropy": 0.18, "entropy_end_epoch": 9, "momentum": 0.9, **window,
+        },
+    }  # fmt: skip
+    sweep = SweepSettings(records_dir="r", output_dir="s", methods=METHODS_OF_TRAIN, **{
+        name: value for name, value in own.items() if name != "seed"
+    }, seeds=(5,), alphas=(0.11,))  # fmt: skip
+    assert {job.method for job in sweep.jobs()} == expected.keys()
+    for job in sweep.jobs():
+        found = sweep.train_settings(job)
+        assert networks.make_modulation(found).get_config() == expected[job.method]
+        # What others have is as it is by default, or the run would be refused.
+        others = set().union(*SETTINGS_OF_METHODS.values())
+        given = training.changed(found, sorted(others)).keys()
+        assert given <= set(SETTINGS_OF_METHODS.get(job.method, ()))
+
+
+def test_reports_know_the_settings_of_every_method():
+    for method in METHODS_OF_TRAIN:
+        run = RunSummary("a", method, {}, {}, {})
+        own = set(MODULATION_SETTINGS) - run.unused_settings
+        assert set(SETTINGS_OF_METHODS.get(method, ())) <= own
+        assert ("alpha" in own) == (method in training.METHODS_WITH_ALPHA)
+        assert {"modulation", "modulation_end_epoch"} < own
+    assert RunSummary("a", "my_own", {}, {}, {}).unused_settings == set()
+
+
+def test_a_window_that_another_preset_opened_is_taken_back():
+    found = TrainSettings(records_dir="r", output_dir="o", modulation_end_epoch=-1)
+    assert found.modulation_end_epoch is None
+    crema_d, unimodal = PRESETS / "crema_d.flags", PRESETS / "methods" / "unimodal.flags"
+    found = from_flagfile(
+        TrainSettings, crema_d, f"--flagfile={unimodal}", records_dir="r", output_dir="o"
+    )
+    assert (found.modulation, found.modulation_end_epoch) == ("unimodal", None)
 
 
 def test_gblend_needs_enough_clips(records_dir, tmp_path):

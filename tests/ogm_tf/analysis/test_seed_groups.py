@@ -233,6 +233,29 @@ def test_a_method_is_as_strong_as_its_own_settings_say(modulation, config, stren
     assert (run.strength, run.alpha) == (strength, alpha)
 
 
+def test_methods_are_told_apart_by_their_own_settings_alone():
+    common = {"opm_probability": 0.7, "unimodal_weight": 1.0}
+    runs = [
+        make_run("p", "none", 0, 0.5, **common),
+        make_run("g", "ogm_ge", 0, 0.5, **common),
+        make_run("u1", "unimodal", 0, 0.5, **common | {"alpha": 0.5}),
+        make_run("u2", "unimodal", 1, 0.5, **common | {"alpha": 0.3}),
+        make_run("w", "unimodal", 0, 0.5, **common | {"unimodal_weight": 2.0}),
+        make_run("o", "opm+unimodal", 0, 0.5, **common),
+    ]
+    assert named(group_by_seed(runs)) == {
+        "no modulation": ["p"],
+        "OGM-GE": ["g"],
+        "Unimodal, unimodal_weight 1.0": ["u1", "u2"],
+        "Unimodal, unimodal_weight 2.0": ["w"],
+        "OPM + Unimodal, unimodal_weight 1.0": ["o"],
+    }
+    table = list(csv.DictReader(comparison.comparison_csv(runs).splitlines()))
+    assert [row["strength"] for row in table[3:]] == [
+        "weight 1.0", "weight 2.0", "probability 0.7, weight 1.0",
+    ]  # fmt: skip
+
+
 def test_what_else_differs_is_told():
     runs = [make_run("p", "none", 0, 0.5), make_run("o", "unimodal", 1, 0.9, fusion="mmcosine")]
     ((_, against),) = headlines(runs, MODALITIES)
