@@ -35,6 +35,9 @@ class Fusion(keras.layers.Layer):
       ValueError: where `num_classes` is no integer >= 2, or the features do not fit the head.
     """
 
+    # Whether a feature of zeros takes its own modality's part of the answer away, and no other's.
+    adds_up = True
+
     def __init__(self, num_classes: int, **kwargs):
         super().__init__(dtype=_full_precision(kwargs.pop("dtype", None)), **kwargs)
         if not isinstance(num_classes, numbers.Integral) or num_classes < 2:
@@ -212,6 +215,8 @@ class MMCosine(Fusion):
 
 class _PairFusion(Fusion):
     """A head of exactly two modalities, whose logits share one output map."""
+
+    adds_up = False
 
     def _widths(self, shapes):
         widths = super()._widths(shapes)

@@ -56,7 +56,7 @@ class GBlendEstimator(keras.callbacks.Callback):
       steps: Global batches of `training` in a pass, >= 1; None: all of a finite dataset.
 
     Raises:
-      ValueError: where a number is out of its range, or a dataset without batches or without an end.
+      ValueError: where a number is out of its range, or a dataset has no batches or no end.
     """
 
     def __init__(
@@ -89,6 +89,10 @@ class GBlendEstimator(keras.callbacks.Callback):
                     f"Received: {held_out!r} of cardinality {size}."
                 )
         self.steps = cardinality if steps is None else int(steps)
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._method().is_estimated = True
 
     def on_epoch_begin(self, epoch, logs=None):
         # What a checkpoint remembers of the method is put back in the first step, after this.

@@ -16,6 +16,7 @@ from ogm_tf.callbacks import EpochCounter
 from ogm_tf.model_checks import (
     by_modality,
     require_accumulate_steps,
+    require_adding_up,
     require_encoders,
     require_logits,
     require_one_replica,
@@ -82,8 +83,8 @@ class OGMModel(ReportingModel):
       unimodal: Whether to return each modality's logits as well. Default False.
 
     Raises:
-      ValueError: where encoders or fusion are missing or of a wrong kind, or `accumulate_steps` is
-        out of its range.
+      ValueError: where encoders or fusion are missing or of a wrong kind, the method is not one for
+        this network, or `accumulate_steps` is out of its range.
       TypeError: where `modulation` is no method.
     """
 
@@ -102,6 +103,8 @@ class OGMModel(ReportingModel):
         require_accumulate_steps(accumulate_steps)
         self.encoders = dict(encoders or {})
         self.fusion = fusion
+        if modulation is not None and modulation.acts_on_features:
+            require_adding_up(fusion, modulation.name)
         self.modulation = modulation
         self.accumulate_steps = int(accumulate_steps)
         # One value a thread, for every replica has a thread and features of its own rows.

@@ -38,6 +38,19 @@ def require_accumulate_steps(accumulate_steps: Any) -> None:
         )
 
 
+def require_adding_up(fusion: Any, method: str) -> None:
+    """Refuses to drop features before a head that then loses the other modality's answer as well.
+
+    A head of the user's own that does not say what it does is taken for one that adds up.
+    """
+    if not getattr(fusion, "adds_up", True):
+        raise ValueError(
+            f"{method} drops features, and needs a head that adds up what each modality "
+            "says, such as Concat or Sum: without its condition, or its gate, the other modality "
+            f"has no answer. Received: {type(fusion).__name__}."
+        )
+
+
 def require_logits(loss: Any) -> None:
     """Refuses a loss that takes probabilities: the scores are softmaxes of logits."""
     if isinstance(loss, str):

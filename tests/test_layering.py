@@ -25,7 +25,11 @@ MAY_IMPORT = {
     "ogm_tf.confidence": {"ogm_tf.modulation"},
     "ogm_tf.encoders": set(),
     "ogm_tf.fusion": set(),
-    "ogm_tf.gradient_blending": {"ogm_tf.modulation", "ogm_tf.training_state"},
+    "ogm_tf.gradient_blending": {
+        "ogm_tf.modulation",
+        "ogm_tf.optimizers",
+        "ogm_tf.training_state",
+    },
     "ogm_tf.layers": set(),
     "ogm_tf.localization": {
         "ogm_tf.model",

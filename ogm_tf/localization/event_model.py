@@ -14,6 +14,7 @@ from ogm_tf.metrics import counted_rows
 from ogm_tf.model import Logits, OGMModel
 from ogm_tf.model_checks import by_modality
 from ogm_tf.modulation.interface import Modulation
+from ogm_tf.modulation.ogm import OGM
 from ogm_tf.representation.network import require_sizes
 
 OWNERS = ("stream", "input", "skip")
@@ -73,7 +74,8 @@ class EventModel(OGMModel):
       unimodal: Whether to return each modality's logits as well. Default False.
 
     Raises:
-      ValueError: where a size is no integer >= 1, a name is unknown, or the shapes do not fit.
+      ValueError: where a size is no integer >= 1, a name is unknown, the shapes do not fit, or the
+        method is another one.
     """
 
     # The subclass' own, the first its default.
@@ -125,6 +127,14 @@ class EventModel(OGMModel):
             )
         self.owner = owner
         self.event_only = bool(event_only)
+
+    def _require_modulation(self, modulation):
+        super()._require_modulation(modulation)
+        if modulation is not None and not isinstance(modulation, OGM):
+            raise ValueError(
+                "Networks of events are balanced by ogm_tf.OGM or ogm_tf.OGMGE alone: the other "
+                f"methods are made for classes of clips. Received: modulation={modulation!r}."
+            )
 
     def _build_streams(
         self, guide_width: int, visual_width: int, attention_glorot: bool = True

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from ogm_tf.modulation.branches import get_filter
+from ogm_tf.modulation.branches import VariableFilter, get_filter, serialized_filter
 from ogm_tf.modulation.interface import Modulation, Step, require_number
 from ogm_tf.modulation.scores import true_class_log_probabilities, weighted
 
@@ -25,18 +25,20 @@ class AGM(Modulation):
     and f of none 0, modality u answers by its Shapley value
 
         phi_u = sum over S without u of |S|! (M - |S| - 1)! / M! (f(S and u) - f(S))
-        s_u = mean of min(-log softmax(phi_u)[true class], -log 1e-8)
+        s_u = mean of -log softmax(phi_u)[true class]
         r_u = exp(mean over the others v of (s_v - s_u))         how far u is ahead
-        k_u = exp(alpha min(tau_u - r_u, 7))
+        k_u = exp(alpha (tau_u - r_u))
 
     where tau_u is made as r_u is, of the mean of s over all updates before. Two modalities have
-    phi_u = (f(u, v) - f(v) + f(u)) / 2.
+    phi_u = (f(u, v) - f(v) + f(u)) / 2. Not of the paper are two bounds: a sample's loss counts as
+    -log 1e-8 at most, and tau_u - r_u as 7 at most, as in BalanceBenchmark. An encoder has a
+    factor of its own, and the head none.
 
     The 2^M - 1 passes without gradient are of the network as it is in evaluation: those of zeros
-    would spoil what batch normalisation keeps.
+    would spoil what batch normalisation keeps. After the window there are none, and ratios are 1.
 
     Args:
-      alpha: Finite, >= 0; 0 turns it off.
+      alpha: Finite, >= 0, by default 1; 0 turns it off.
       start_epoch: As of `Modulation`.
       end_epoch: As of `Modulation`.
       variables: Which of an encoder's variables, as of `OGM`; by default "all".
@@ -53,7 +55,7 @@ class AGM(Modulation):
         alpha: float = 1.0,
         start_epoch: int = 0,
         end_epoch: int | None = None,
-        variables: str = "all",
+        variables: str | VariableFilter = "all",
     ):
         super().__init__(start_epoch, end_epoch)
         self.alpha = require_number("alpha", alpha, ">= 0", lambda value: value >= 0)
@@ -64,7 +66,19 @@ class AGM(Modulation):
         return get_filter(self.variables)(variable)
 
     def statistics(self, step):
-        """Returns the sum of each modality's -log p of the true class, and the samples' weight."""
+        """Returns the sum of each modality's -log p of the true class, and the samples' weight.
+
+        After the window, zeros: nobody needs them any more, and they are dear.
+        """
+        if self.end_epoch is None:
+            return self._compared(step)
+        return tf.cond(
+            step.moment.epoch <= self.end_epoch,
+            lambda: self._compared(step),
+            lambda: tf.zeros([len(step.unimodal) + 1]),
+        )
+
+    def _compared(self, step: Step) -> tf.Tensor:
         losses = []
         for logits in marginal_logits(step).values():
             own = -true_class_log_probabilities(logits, step.labels)
@@ -98,12 +112,18 @@ class AGM(Modulation):
     def update_state(self, scores, statistics, finite):
         mean, count = self._mean(len(scores)), self._count()
         before, number = mean.read_value(), count.read_value()
+        # After the window nothing is compared.
+        finite &= statistics[-1] > 0
         after = before + (_means(statistics) - before) / (number + 1)
         mean.assign(tf.where(finite, after, before))
         count.assign(tf.where(finite, number + 1, number))
 
     def get_config(self):
-        return {"alpha": self.alpha, **super().get_config(), "variables": self.variables}
+        return {
+            "alpha": self.alpha,
+            **super().get_config(),
+            "variables": serialized_filter(self.variables),
+        }
 
     def _mean(self, num_modalities: int) -> tf.Variable:
         return self._state.get("mean", lambda: tf.zeros([num_modalities]))

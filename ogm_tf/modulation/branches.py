@@ -1,7 +1,9 @@
 """Which trainable variable belongs to which modality, and which of them are modulated."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 VariableFilter = Callable[[tf.Variable], bool]
@@ -48,6 +50,11 @@ def get_filter(variables: str | VariableFilter) -> VariableFilter:
             f"Received: variables={variables!r}."
         )
     return FILTERS[variables]
+
+
+def serialized_filter(variables: str | VariableFilter) -> Any:
+    """Returns what a configuration says of a filter."""
+    return keras.saving.serialize_keras_object(variables) if callable(variables) else variables
 
 
 def modulated_names(

@@ -20,7 +20,8 @@ class Combination(Modulation):
       methods: Two or more, each of its own kind.
 
     Raises:
-      ValueError: where two of them are of one kind or act on the gradients.
+      ValueError: where two of them are of one kind, act on the gradients, or add the losses of each
+        modality's own logits; or where MMPareto is not the only one that adds a loss.
       TypeError: where one is no method.
     """
 
@@ -56,6 +57,13 @@ class Combination(Modulation):
                     f"{type(method).__name__} weighs the gradients of losses of its own, and must "
                     f"be the only method that adds one. Received: {' + '.join(kinds)}."
                 )
+        with_losses = [method for method in self.methods if method.adds_unimodal_losses]
+        if len(with_losses) > 1:
+            raise ValueError(
+                "One method at most may add the losses of each modality's own logits, which others "
+                "weigh anew. Received: "
+                f"{' + '.join(type(method).__name__ for method in with_losses)}."
+            )
         self._leader = (on_gradients or self.methods)[0]
         self._sizes: list[int] = []
         for attribute in (
@@ -63,6 +71,7 @@ class Combination(Modulation):
             "acts_on_loss",
             "acts_on_gradients",
             "separates_losses",
+            "adds_unimodal_losses",
             "needs_features",
             "remembers",
         ):

@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from ogm_tf.modulation.interface import Modulation
 
@@ -13,8 +14,9 @@ class GBlend(Modulation):
         L = w_0 L(fused) + sum over the modalities u of w_u L(logits of u),   w of sum 1
 
     Wang et al., "What Makes Training Multi-modal Classification Networks Hard?" (CVPR 2020). The
-    weights are estimated by `ogm_tf.gradient_blending.GBlendEstimator`, a callback of `fit`; until
-    then they are equal.
+    weights are estimated by `ogm_tf.gradient_blending.GBlendEstimator`, a callback of `fit`, from
+    what each head gains on held-out data, G, and overfits, O: w proportional to G / O^2. Until then
+    they are equal; a training without the callback says so.
 
     Args:
       start_epoch: As of `Modulation`.
@@ -22,10 +24,12 @@ class GBlend(Modulation):
     """
 
     acts_on_loss = True
+    adds_unimodal_losses = True
     remembers = True
 
     def __init__(self, start_epoch: int = 0, end_epoch: int | None = None):
         super().__init__(start_epoch, end_epoch)
+        self.is_estimated = False
 
     def weights(self, num_modalities: int) -> tf.Variable:
         """Returns the weights: of the fused loss, then of each modality's, float32 `[M + 1]`."""
@@ -33,6 +37,11 @@ class GBlend(Modulation):
         return self._state.get("weights", lambda: tf.fill([count], 1 / count))
 
     def loss(self, step):
+        if not self.is_estimated:
+            logging.warning(
+                "GBlend has no GBlendEstimator among the callbacks of `fit`: its weights stay as "
+                "they are."
+            )
         weights = tf.unstack(self.weights(len(step.unimodal)).read_value())
         fused = (weights[0] - 1) * step.loss(step.logits)
         own = [

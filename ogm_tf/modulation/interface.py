@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -88,6 +89,8 @@ class Modulation:
     acts_on_gradients = False
     # Whether it modulates gradients of the model's loss and of its own apart.
     separates_losses = False
+    # Whether it adds the losses of each modality's own logits.
+    adds_unimodal_losses = False
     # Whether it reads `Step.features`.
     needs_features = False
     # Whether it has a `state`, and so belongs to one network.
@@ -245,7 +248,13 @@ class Modulation:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Modulation":
         """Returns the method that `get_config` describes."""
-        return cls(**config)
+        arguments = {
+            name: keras.saving.deserialize_keras_object(value)
+            if isinstance(value, dict) and "class_name" in value
+            else value
+            for name, value in config.items()
+        }
+        return cls(**arguments)
 
     def __add__(self, other: "Modulation") -> "Modulation":
         from ogm_tf.modulation.combination import Combination

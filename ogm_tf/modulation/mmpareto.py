@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ogm_tf.modulation.branches import get_filter
+from ogm_tf.modulation.branches import VariableFilter, get_filter, serialized_filter
 from ogm_tf.modulation.gradients import sum_of
 from ogm_tf.modulation.interface import Modulation, require_number
 
@@ -40,6 +40,7 @@ class MMPareto(Modulation):
     """
 
     acts_on_loss = True
+    adds_unimodal_losses = True
     acts_on_gradients = True
     separates_losses = True
 
@@ -48,7 +49,7 @@ class MMPareto(Modulation):
         gamma: float = 1.5,
         start_epoch: int = 0,
         end_epoch: int | None = None,
-        variables: str = "all",
+        variables: str | VariableFilter = "all",
     ):
         super().__init__(start_epoch, end_epoch)
         self.gamma = require_number("gamma", gamma, "> 0", lambda value: value > 0)
@@ -69,6 +70,9 @@ class MMPareto(Modulation):
                 for index, owner in enumerate(owners)
                 if owner == name and gradients[index] is not None and added[index] is not None
             ]
+            if not members:
+                # One of the losses has no gradient in this encoder: there is nothing to mix.
+                continue
             joint = [tf.convert_to_tensor(gradients[index]) for index in members]
             own = [tf.convert_to_tensor(added[index]) for index in members]
             joint_factor, own_factor = pareto_factors(
@@ -82,7 +86,11 @@ class MMPareto(Modulation):
         return result
 
     def get_config(self):
-        return {"gamma": self.gamma, **super().get_config(), "variables": self.variables}
+        return {
+            "gamma": self.gamma,
+            **super().get_config(),
+            "variables": serialized_filter(self.variables),
+        }
 
 
 def pareto_factors(

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ogm_tf.modulation import discrepancy
-from ogm_tf.modulation.branches import VariableFilter, get_filter
+from ogm_tf.modulation.branches import VariableFilter, get_filter, serialized_filter
 from ogm_tf.modulation.interface import Modulation, is_integer, require_number
 from ogm_tf.modulation.noise import noise_seeds, scale_and_add_noise
 
@@ -82,24 +82,13 @@ class OGM(Modulation):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        variables = self.variables
-        if callable(variables):
-            variables = keras.saving.serialize_keras_object(variables)
         return {
             "alpha": self.alpha,
             "start_epoch": self.start_epoch,
             "end_epoch": self.end_epoch,
-            "variables": variables,
+            "variables": serialized_filter(self.variables),
             "rule": self.rule,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "OGM":
-        """Returns the policy that `get_config` describes."""
-        config = dict(config)
-        if isinstance(config.get("variables"), dict):
-            config["variables"] = keras.saving.deserialize_keras_object(config["variables"])
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="ogm_tf")

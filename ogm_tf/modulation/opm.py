@@ -23,12 +23,14 @@ class OPM(Modulation):
     with which every sample's feature phi_u is replaced by 0 before the fusion. What is left is
     divided by 1 - theta, theta the mean of q weighted by the features' widths, so that the sum over
     a fused vector keeps its expectation where the features of all modalities have one mean. With
-    `probability` p, an update is touched at all in a share p of cases.
+    `probability` p, an update is touched at all in a share p of cases. It is for heads that add up
+    what each modality says; of `MMCosine`, which does not hear how long a feature is, the division
+    changes nothing, and others of `ogm_tf.fusion` are refused.
 
     The weakest modality has a ratio of at most 1, and is never dropped, so that no sample loses
     all. Modalities are compared by their whole features. Draws are those of a sample's place in its
-    update: the same on one device and on many, with and without accumulated batches, but others
-    where XLA compiles the step.
+    update: the same on one device and on many that get as many rows each, with and without
+    accumulated batches, but others where XLA compiles the step.
 
     Args:
       base: q_base, in [0, 1]. The authors' is 0.5.

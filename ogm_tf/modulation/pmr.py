@@ -23,15 +23,17 @@ class PMR(Modulation):
                      - sum over u of entropy fast_u H(p_u)      until `entropy_end_epoch`
 
     Prototypes are moving means of each class' features over updates, c <- momentum c + (1 -
-    momentum) mean of the update; the authors compute them anew every epoch. rho is that of the last
-    update, so that a step needs nothing of other replicas before its loss. Classes without a
-    prototype yet count nowhere.
+    momentum) mean of the update, of features as training computes them; the authors' move once an
+    epoch, to means over a part of the clips. rho is that of the last update, so that a step needs
+    nothing of other replicas before its loss. Classes without a prototype yet count nowhere. The
+    terms are means over a batch, whatever reduction or weight the model's loss has.
 
     Args:
-      strength: Of the pull, finite and >= 0; the authors' alpha is 1.
-      entropy: mu of the regularisation, finite and >= 0.
-      entropy_end_epoch: Last epoch of the regularisation, >= 0.
-      momentum: In [0, 1).
+      strength: Of the pull, finite and >= 0; by default 1, as the authors' alpha.
+      entropy: mu of the regularisation, finite and >= 0, by default 0.01.
+      entropy_end_epoch: Last epoch of the regularisation, >= 0, by default 10: an epoch of the
+        training, as `end_epoch`, so that a window that starts later has none.
+      momentum: In [0, 1), by default 0.9.
       start_epoch: As of `Modulation`.
       end_epoch: As of `Modulation`.
 

@@ -28,6 +28,7 @@ class Unimodal(Modulation):
     """
 
     acts_on_loss = True
+    adds_unimodal_losses = True
 
     def __init__(
         self,

@@ -14,7 +14,8 @@ PAIR_HEADS = [
     fusion.Gated(5),
     fusion.Gated(5, units=3),
 ]
-HEADS_OF_ANY = [fusion.Concat, fusion.Sum]
+ALL_HEADS = [*PAIR_HEADS, fusion.MMCosine(5, scale=3.0)]
+HEADS_OF_ANY = [fusion.Concat, fusion.Sum, fusion.MMCosine]
 
 
 def ids(head):
@@ -111,7 +112,7 @@ def test_three_modalities_of_different_widths_add_up(head):
     assert moved == [False, True, False]
 
 
-@pytest.mark.parametrize("head", PAIR_HEADS, ids=ids)
+@pytest.mark.parametrize("head", ALL_HEADS, ids=ids)
 def test_every_modality_depends_on_its_own_input_at_initialisation(head):
     head, inputs = fresh(head), features()
     with tf.GradientTape(persistent=True) as tape:
@@ -123,7 +124,7 @@ def test_every_modality_depends_on_its_own_input_at_initialisation(head):
         assert tape.gradient(part, other) is None
 
 
-@pytest.mark.parametrize("head", PAIR_HEADS, ids=ids)
+@pytest.mark.parametrize("head", ALL_HEADS, ids=ids)
 def test_saved_model_answers_the_same(head, tmp_path):
     inputs = [keras.Input((4,), name=name) for name in ("audio", "visual")]
     fused, parts = fresh(head)(inputs)
@@ -143,7 +144,7 @@ def test_saved_model_answers_the_same(head, tmp_path):
 def test_precision(policy, dtype):
     try:
         keras.mixed_precision.set_global_policy(policy)
-        heads = [fusion.Concat(3), fusion.FiLM(3)]
+        heads = [fusion.Concat(3), fusion.FiLM(3), fusion.MMCosine(3)]
     finally:
         keras.mixed_precision.set_global_policy("float32")
     for head in [*heads, fusion.Gated(3, dtype=keras.mixed_precision.Policy(policy))]:
@@ -217,7 +218,3 @@ def test_mmcosine_of_a_missing_modality_has_no_gradient():
 def test_a_wrong_scale_is_refused(scale):
     with pytest.raises(ValueError, match="`scale` must be .* Received: scale="):
         fusion.MMCosine(5, scale=scale)
-
-
-def test_mmcosine_keeps_its_scale():
-    assert fresh(fusion.MMCosine(5, scale=3)).scale == 3.0

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ogm_tf.localization import agva, dmrn, psp
+from ogm_tf.modulation import Unimodal
 from tests.ogm_tf.localization.small_networks import NETWORKS, build, numbers, videos
 
 
@@ -243,6 +244,8 @@ def test_what_networks_refuse():
         build("agva", audio_shape=(5, 3))
     with pytest.raises(ValueError, match="labels of segments. Received: event_only=True"):
         build("agva", event_only=True, weakly_supervised=True)
+    with pytest.raises(ValueError, match="OGM or ogm_tf.OGMGE alone.* Received: modulation=Unimod"):
+        build("agva", modulation=Unimodal())
     with pytest.raises(ValueError, match="full, small. Received: preset='tiny'"):
         psp.build("tiny")
     with pytest.raises(ValueError, match=r"must be \[B, 4, 2, 3, 6\]. Received: shape \(1, 4, 6\)"):

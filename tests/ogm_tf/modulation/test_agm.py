@@ -104,3 +104,17 @@ def test_outside_of_its_window_agm_stops_no_step():
         result = model.train_on_batch(inputs, labels, return_dict=True, reset_metrics=True)
         assert result["skipped_steps"] == skipped
     assert method.state["AGM.count"] == 0
+
+
+def test_after_its_window_agm_passes_no_network_and_keeps_its_reference():
+    method = AGM(end_epoch=0)
+    model = eager(method)
+    passes = []
+    seen = method._compared
+    method._compared = lambda step: passes.append(0) or seen(step)
+    for epoch in (0, 0, 1, 1):
+        model.epoch.assign(epoch)
+        result = model.train_on_batch(*data(), return_dict=True, reset_metrics=True)
+    assert len(passes) == 2
+    assert model.method_state["AGM.count"] == 2 and np.all(model.method_state["AGM.mean"] > 0)
+    assert result["audio_ratio"] == result["visual_ratio"] == 1

@@ -67,6 +67,20 @@ def test_a_model_that_runs_eagerly_remembers_where_it_goes_on(tmp_path):
     assert model.method_state["AGM.count"] == 6
 
 
+def test_two_replicas_remember_where_they_go_on(tmp_path, mirrored):
+    def trained(epochs, *callbacks):
+        with mirrored.scope():
+            model = compiled(build(OPM(probability=1.0)))
+            model.fit(dataset(2), epochs=epochs, verbose=0, callbacks=callbacks)
+        return model
+
+    whole = trained(2)
+    trained(1, Checkpoint(tmp_path))
+    model = trained(2, Checkpoint(tmp_path))
+    assert_same(model, whole)
+    assert np.any(values(model)["OPM.probabilities"] > 0)
+
+
 def test_a_model_that_is_saved_before_its_next_step_forgets_nothing(tmp_path):
     model = eager(PMR(), names=("video/rgb", "audio"))
     model.train_on_batch(*data(names=tuple(model.encoders)))

@@ -10,6 +10,8 @@ from ogm_tf.modulation import MMPareto, Unimodal
 from ogm_tf.modulation.mmpareto import pareto_factors
 from tests.ogm_tf.tiny_models import (
     CLASSES,
+    RATE,
+    build,
     compiled,
     data,
     eager,
@@ -42,12 +44,12 @@ def test_pareto_factors_are_those_of_a_search():
     assert np.isfinite(pareto_factors(*opposite, gamma=1.5)).all()
 
 
-def in_conflict(modulation):
+def in_conflict(modulation, make=eager, **own):
     """A network and a batch of which the audio encoder's two losses pull apart.
 
     Both rows are of one class and opposite; sight decides, and is right where sound is wrong.
     """
-    model = eager(modulation)
+    model = make(modulation, **own)
     model.fusion.kernel.assign(model.fusion.kernel * ([[6.0]] * 4 + [[4.0]] * 4))
     random = np.random.default_rng(87)
     audio, visual = (3 * random.normal(size=6) for _ in range(2))
@@ -79,6 +81,69 @@ def test_mmpareto_mixes_in_every_encoder_and_leaves_the_head():
     assert conflicts == {"visual": False, "audio": True}
     for found, own in zip(step_change(model, inputs, labels), expected, strict=True):
         np.testing.assert_allclose(found, own, atol=2e-5)
+
+
+def factors_of(model, inputs, labels):
+    """Returns by NumPy what the audio encoder's two gradients are multiplied by."""
+    joint, _, audio = gradients_of(model, inputs, labels)
+    mine = {id(variable) for variable in model.branches["audio"]}
+    members = [i for i, v in enumerate(model.trainable_variables) if id(v) in mine]
+    g, u = (np.concatenate([own[i].ravel() for i in members]) for own in (joint, audio))
+    products = [tf.constant(np.float32(value)) for value in (g @ g, g @ u, u @ u)]
+    return [float(factor) for factor in pareto_factors(*products, 1.5)], g @ u < 0
+
+
+@pytest.mark.parametrize("how", ["replicas", "accumulated", "mixed_float16"])
+def test_a_conflict_is_one_of_the_whole_batch(how, mirrored):
+    found = []
+    for own in (None, how):
+        strategy = mirrored if own == "replicas" else tf.distribute.get_strategy()
+        optimizer = None
+        if own == "mixed_float16":
+            keras.mixed_precision.set_global_policy(own)
+            # One that does not overflow in the first step.
+            optimizer = keras.mixed_precision.LossScaleOptimizer(
+                keras.optimizers.SGD(RATE), initial_scale=64
+            )
+        steps = 2 if own == "accumulated" else 1
+        with strategy.scope():
+            model, inputs, labels = in_conflict(MMPareto(), build, accumulate_steps=steps)
+            compiled(model, optimizer)
+        if own is None:
+            whole, is_conflict = factors_of(model, inputs, labels)
+            assert is_conflict
+            # Rows by themselves would be mixed otherwise.
+            for row in (slice(0, 1), slice(1, 2)):
+                own_row = {name: value[row] for name, value in inputs.items()}
+                factors, _ = factors_of(model, own_row, labels[row])
+                assert np.abs(np.subtract(factors, whole)).max() > 0.05
+        before = model.get_weights()
+        rows = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(2 // steps)
+        model.fit(rows, verbose=0)
+        found.append([a - b for a, b in zip(model.get_weights(), before, strict=True)])
+    atol = 2e-3 if how == "mixed_float16" else 1e-6
+    for plain, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=atol)
+
+
+def test_a_branch_without_a_loss_of_its_own_is_left_alone():
+    """Of a head that judges features without training them."""
+
+    class Detached(ogm_tf.fusion.Concat):
+        def fuse(self, features):
+            fused, _ = super().fuse(features)
+            _, parts = super().fuse([tf.stop_gradient(feature) for feature in features])
+            return fused, parts
+
+    weights = []
+    for method in (MMPareto(), Unimodal(1.0)):
+        keras.utils.set_random_seed(1)
+        encoders = {name: encoder(name) for name in ("visual", "audio")}
+        model = compiled(ogm_tf.OGMModel(encoders, Detached(CLASSES), method), run_eagerly=True)
+        model.train_on_batch(*data())
+        weights.append(model.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_outside_its_window_mmpareto_is_unimodal():
