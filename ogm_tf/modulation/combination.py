@@ -134,7 +134,8 @@ class Combination(Modulation):
 
     def update_state(self, scores, statistics, finite):
         for method in self.methods:
-            method.update_state(scores, self._part(method, statistics), finite)
+            if method.remembers:
+                method.update_state(scores, self._part(method, statistics), finite)
 
     def get_config(self):
         methods = [keras.saving.serialize_keras_object(method) for method in self.methods]

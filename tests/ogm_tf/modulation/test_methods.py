@@ -154,6 +154,17 @@ def test_two_replicas_and_accumulated_batches_are_one(make, mirrored):
             np.testing.assert_allclose(ours, theirs, atol=2e-4)
 
 
+def test_xla_trains_alike(caplog):
+    weights = []
+    for jit_compile in (False, True):
+        model = compiled(build(AGM(end_epoch=5) + Unimodal()), jit_compile=jit_compile)
+        model.fit(dataset(4), verbose=0)
+        weights.append(model.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert "AutoGraph could not" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
 )
