@@ -9,10 +9,11 @@ runs/sweep/logs. The same command goes on where it was stopped; finished runs ar
 fails costs the others nothing: it is named at the end, the exit code is 1, and the same command
 tries it again.
 
-Of each method that alpha is chosen whose fused accuracy on the validation split is highest, mean
-over the seeds; of equal ones the smallest. The test split is looked at for the chosen runs alone:
-mean and standard deviation over the seeds, differences to `none` paired by seed with Student's 95 %
-interval. Writes sweep.json and, of the chosen runs, report/index.html.
+Methods without an alpha run once a seed, with what their own flags say (--unimodal_weight and so
+on). Of each other method that alpha is chosen whose fused accuracy on the validation split is
+highest, mean over the seeds; of equal ones the smallest. The test split is looked at for the chosen
+runs alone: mean and standard deviation over the seeds, differences to `none` paired by seed with
+Student's 95 % interval. Writes sweep.json and, of the chosen runs, report/index.html.
 """
 
 import dataclasses
