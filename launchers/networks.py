@@ -163,22 +163,19 @@ def make_modulation(settings: FitSettings) -> Modulation | None:
             settings.seed,
         ),
         "agm": lambda: modulation.AGM(settings.alpha, *window),
-        "unimodal": lambda: modulation.Unimodal(settings.unimodal_weight, *window),
-        "gblend": lambda: modulation.GBlend(*window),
-        "mmpareto": lambda: modulation.MMPareto(settings.pareto_gamma, *window),
+        "unimodal": lambda: modulation.Unimodal(settings.unimodal_weight),
+        "gblend": lambda: modulation.GBlend(),
+        "mmpareto": lambda: modulation.MMPareto(settings.pareto_gamma),
         "opm": lambda: modulation.OPM(
             settings.opm_base,
             settings.opm_strength,
             settings.opm_probability,
-            *window,
-            settings.seed,
+            seed=settings.seed,
         ),
         "pmr": lambda: modulation.PMR(
             settings.pmr_strength,
             settings.pmr_entropy,
             settings.pmr_entropy_end_epoch,
-            start_epoch=window[0],
-            end_epoch=window[1],
         ),
     }
     methods = [make[name]() for name in settings.modulation.split("+")]

@@ -3,11 +3,11 @@ r"""Trains methods by alphas by seeds; validation chooses alpha, test compares t
   python -m launchers.sweep --records_dir=records/mine --output_dir=runs/sweep \
       --methods=none,ogm,ogm_ge --alphas=0.1,0.3,0.8 --seeds=0,1,2 --epochs=50
 
-All flags of `train` are flags of every run, also those of presets (--flagfile). Each run is `train`
-in a process of its own, one after the other: runs/sweep/ogm_ge_alpha0.3_seed1 with its log in
-runs/sweep/logs. The same command goes on where it was stopped; finished runs are kept. A run that
-fails costs the others nothing: it is named at the end, the exit code is 1, and the same command
-tries it again.
+All flags of `train` are flags of every run, also those of presets (--flagfile); settings of a
+method are its own runs' alone. Each run is `train` in a process of its own, one after the other:
+runs/sweep/ogm_ge_alpha0.3_seed1 with its log in runs/sweep/logs. The same command goes on where it
+was stopped; finished runs are kept. A run that fails costs the others nothing: it is named at the
+end, the exit code is 1, and the same command tries it again.
 
 Methods without an alpha run once a seed, with what their own flags say (--unimodal_weight and so
 on). Of each other method that alpha is chosen whose fused accuracy on the validation split is

@@ -12,10 +12,10 @@ from launchers.settings import setting
 from launchers.training import (
     METHOD_RULE,
     MODULATIONS,
-    SETTINGS_OF_METHODS,
     TrainSettings,
     has_alpha,
     is_method,
+    unowned_settings,
 )
 from ogm_tf.analysis import paired
 from ogm_tf.analysis.tables import Table
@@ -98,10 +98,7 @@ class SweepSettings(TrainSettings):
         if job.alpha is not None:
             own["alpha"] = job.alpha
         # A run has the settings of its own methods alone.
-        for method in SETTINGS_OF_METHODS.keys() - set(job.method.split("+")):
-            for name in SETTINGS_OF_METHODS[method]:
-                own[name] = TrainSettings.__dataclass_fields__[name].default
-        return TrainSettings(**values | own)
+        return TrainSettings(**values | unowned_settings(job.method.split("+")) | own)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Settings of training runs: what all have in common, and those of `train`."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from launchers.settings import LauncherSettings, fraction, not_negative, positive, setting
@@ -14,18 +15,22 @@ MODALITIES = ("audio", "visual", "flow")
 MODULATIONS = ("none", "ogm", "ogm_ge")
 # What `train` has beside; any of them may be joined by "+".
 METHODS = ("ogm", "ogm_ge", "unimodal", "gblend", "mmpareto", "opm", "agm", "pmr")
-# Those of whose coefficients --alpha is the strength.
+# Those of whose coefficients --alpha is the strength, and which have a window of epochs.
 METHODS_WITH_ALPHA = ("ogm", "ogm_ge", "agm")
-# Of the methods that have settings beside those that presets of datasets give OGM-GE.
+# What a method has beside alpha and the window of epochs, which presets of datasets give whatever
+# the method is.
+_OF_OGM = ("modulation_variables", "modulation_rule")
 SETTINGS_OF_METHODS = {
+    "ogm": _OF_OGM,
+    "ogm_ge": _OF_OGM,
     "unimodal": ("unimodal_weight",),
     "gblend": ("gblend_held_out", "gblend_super_epoch", "gblend_epochs"),
     "mmpareto": ("pareto_gamma",),
     "opm": ("opm_base", "opm_strength", "opm_probability"),
     "pmr": ("pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch"),
 }
-# Whose features of zeros take the other modality's part of the answer away as well.
-_FUSIONS_WITHOUT_OPM = ("film", "gated")
+# Heads that `ogm_tf.modulation.OPM` refuses.
+FUSIONS_WITHOUT_OPM = ("film", "gated")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("default", "mirrored", "multi_worker")
 
@@ -47,11 +52,12 @@ class FitSettings(LauncherSettings):
     output_dir: str = setting(dataclasses.MISSING, "Folder of the run.")
     modulation: str = setting("none", "Balancing of the gradients.", choices=MODULATIONS)
     alpha: float = not_negative(0.5, "Strength of the modulation.")
-    modulation_start_epoch: int = not_negative(0, "First epoch that is modulated.")
-    modulation_end_epoch: int | None = setting(
-        None, "Last epoch that is modulated, included; -1, as by default: the last of the run.",
-        rule=">= -1", holds=lambda value: value >= -1,
-    )  # fmt: skip
+    modulation_start_epoch: int = not_negative(
+        0, f"First epoch of {', '.join(METHODS_WITH_ALPHA)}; other methods act in all."
+    )
+    modulation_end_epoch: int | None = not_negative(
+        None, "Last epoch of them, included; by default the last of the run."
+    )
     modulation_variables: str = setting(
         "kernels", "Variables of an encoder that are modulated.", choices=("kernels", "conv", "all")
     )
@@ -109,9 +115,6 @@ class FitSettings(LauncherSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.modulation_end_epoch == -1:
-            # What a preset after another takes that one's back with.
-            object.__setattr__(self, "modulation_end_epoch", None)
         end = self.modulation_end_epoch
         if end is not None and end < self.modulation_start_epoch:
             raise ValueError(
@@ -139,11 +142,12 @@ def has_alpha(method: str) -> bool:
     return any(name in METHODS_WITH_ALPHA for name in method.split("+"))
 
 
-def changed(settings: LauncherSettings, names: Sequence[str]) -> dict[str, Any]:
-    """Returns those of some settings that are not as they are by default."""
-    defaults = type(settings).__dataclass_fields__
-    values = {name: getattr(settings, name) for name in names}
-    return {name: value for name, value in values.items() if value != defaults[name].default}
+def unowned_settings(methods: Collection[str]) -> dict[str, Any]:
+    """Returns the settings that only other methods have, and their defaults."""
+    owned = {name for method in methods for name in SETTINGS_OF_METHODS.get(method, ())}
+    fields = TrainSettings.__dataclass_fields__
+    of_any = dict.fromkeys(itertools.chain(*SETTINGS_OF_METHODS.values()))
+    return {name: fields[name].default for name in of_any if name not in owned}
 
 
 METHOD_RULE = f"none or different ones of {', '.join(METHODS)}, joined by +"
@@ -224,18 +228,18 @@ class TrainSettings(FitSettings, RecordsSettings):
                 f"mmcosine_scale={self.mmcosine_scale}, fusion={self.fusion!r}."
             )
         methods = self.all_methods()
-        for method in SETTINGS_OF_METHODS.keys() - methods:
-            given = changed(self, SETTINGS_OF_METHODS[method])
-            if given:
+        for name, default in unowned_settings(methods).items():
+            value = getattr(self, name)
+            if value != default:
+                owners = " or ".join(m for m, own in SETTINGS_OF_METHODS.items() if name in own)
                 raise ValueError(
-                    f"--{next(iter(given))} needs the method {method}. Received: "
-                    f"{', '.join(f'{name}={value!r}' for name, value in given.items())}, "
-                    f"and the methods {', '.join(sorted(methods))}."
+                    f"--{name} needs the method {owners}. Received: {name}={value!r}, and "
+                    f"{'+'.join(sorted(methods))}."
                 )
-        if "opm" in methods and self.fusion in _FUSIONS_WITHOUT_OPM:
+        if "opm" in methods and self.fusion in FUSIONS_WITHOUT_OPM:
             raise ValueError(
                 "OPM needs a head in which a modality that is dropped leaves the other's answer: "
-                f"--fusion must not be {' or '.join(_FUSIONS_WITHOUT_OPM)}. "
+                f"--fusion must not be {' or '.join(FUSIONS_WITHOUT_OPM)}. "
                 f"Received: fusion={self.fusion!r}."
             )
 

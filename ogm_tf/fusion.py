@@ -18,7 +18,9 @@ class Fusion(keras.layers.Layer):
     """What all fusion heads share: checks, precision, and Xavier-normal linear maps.
 
     A head of your own derives from this class and implements `build_head` and `fuse`. Under a half
-    precision policy heads compute in float32, so that the softmax sees whole logits.
+    precision policy heads compute in float32, so that the softmax sees whole logits. `adds_up` is
+    False in a class of which a feature of zeros takes more than its own modality's part of the
+    answer away: methods that drop features are refused then.
 
     Args:
       num_classes: Number of classes C, >= 2.
@@ -35,7 +37,6 @@ class Fusion(keras.layers.Layer):
       ValueError: where `num_classes` is no integer >= 2, or the features do not fit the head.
     """
 
-    # Whether a feature of zeros takes its own modality's part of the answer away, and no other's.
     adds_up = True
 
     def __init__(self, num_classes: int, **kwargs):

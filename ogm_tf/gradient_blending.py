@@ -33,30 +33,35 @@ class GBlendEstimator(keras.callbacks.Callback):
 
     of Wang et al., "What Makes Training Multi-modal Classification Networks Hard?" (CVPR 2020). The
     paper trains each head as long as a super-epoch lasts; by default it is one epoch here. The
-    optimiser goes on as it is, but for its velocities, which are those of all heads and begin at 0.
+    optimiser goes on as it is, but for its momentum, which is that of all heads and begins at 0
+    where `ogm_tf.optimizers.momentums` knows it.
     Heads that get no better, G <= 0, weigh nothing; where none does, or a loss is not finite, the
     weights stay. An O whose size is below a hundredth of the largest G is taken for that: so little
     is no overfitting that held-out data could show.
 
     A training that goes on has its weights in its `ogm_tf.checkpoints.Checkpoint`, and estimates
     none before its first epoch: one whose optimiser has made no update yet is new. Super-epochs
-    count from the first epoch of the window of `GBlend`. With others of a `Combination` the heads
-    are trained as they act, too. Of several workers each is one of the estimators. Place it before
-    a `Checkpoint`, which is to hold the weights of the epochs to come.
+    count from the first epoch of the window of `GBlend`; where that is not the first of a `fit`,
+    the same `fit` must have run the epoch before, at whose end the weights are estimated. With
+    others of a `Combination` the heads are trained as they act, too. Of several workers each is one
+    of the estimators. Place it before a `Checkpoint`, which is to hold the weights of the epochs to
+    come.
 
-        estimator = GBlendEstimator(training.take(100), held_out, super_epoch=10)
+        estimator = GBlendEstimator(training, held_out, super_epoch=10)
         model.fit(training, epochs=40, callbacks=[estimator])
 
     Args:
-      training: Batches of `fit`'s form, on which the heads are trained and measured, the same each
-        time they are read.
-      held_out: Batches of training data that `fit` does not see, for the other measure: finite.
+      training: Batches of `fit`'s form, on which the heads are trained and measured. Heads are
+        compared most fairly where the batches are the same each time they are read.
+      held_out: Batches of training data that `fit` does not see, for the other measure: some, and
+        an end of them.
       super_epoch: Epochs between estimates, >= 1.
       epochs: Passes over `training` of each head, >= 1.
       steps: Global batches of `training` in a pass, >= 1; None: all of a finite dataset.
 
     Raises:
-      ValueError: where a number is out of its range, or a dataset has no batches or no end.
+      ValueError: where a number is out of its range, or a dataset says of itself that it has no
+        batches or no end.
     """
 
     def __init__(
@@ -92,7 +97,7 @@ class GBlendEstimator(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        self._method().is_estimated = True
+        self._method().has_estimator = True
 
     def on_epoch_begin(self, epoch, logs=None):
         # What a checkpoint remembers of the method is put back in the first step, after this.
@@ -135,15 +140,21 @@ class GBlendEstimator(keras.callbacks.Callback):
             for head in range(len(current)):
                 try:
                     weights.assign(np.eye(len(current), dtype=np.float32)[head])
-                    for velocity in optimizers.velocities(self.model.optimizer):
-                        velocity.assign(tf.zeros_like(velocity))
+                    for momentum in optimizers.momentums(self.model.optimizer):
+                        momentum.assign(tf.zeros_like(momentum))
                     self._train(train)
                     after.append(self._measure(losses)[head])
                 finally:
                     state.read_shared(folder)
                     state.assign_local(local)
             found = blend(np.array(before), np.array(after))
-            found = current if found is None else found
+            if found is None:
+                logging.warning(
+                    "No head gets better, or a loss is not finite: the weights stay. Training and "
+                    "held-out losses of each head before and after: %s and %s.",
+                    np.round(before, 3).tolist(), np.round(after, 3).tolist(),
+                )  # fmt: skip
+                found = current
             weights.assign(found.astype(np.float32))
             self.model.reset_metrics()
         return found
@@ -210,7 +221,13 @@ class GBlendEstimator(keras.callbacks.Callback):
         found = []
         for data, steps in ((self.training, self.steps), (self.held_out, None)):
             batches = itertools.islice(self._read(data), steps)
-            found.append(np.mean([[float(x) for x in losses(batch)] for batch in batches], axis=0))
+            of_batches = [[float(x) for x in losses(batch)] for batch in batches]
+            if not of_batches:
+                raise ValueError(
+                    "GBlendEstimator must have batches to measure losses on. "
+                    f"Received: none, of {data!r}."
+                )
+            found.append(np.mean(of_batches, axis=0))
         return list(zip(*found, strict=True))
 
 

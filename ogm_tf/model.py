@@ -103,8 +103,8 @@ class OGMModel(ReportingModel):
         require_accumulate_steps(accumulate_steps)
         self.encoders = dict(encoders or {})
         self.fusion = fusion
-        if modulation is not None and modulation.acts_on_features:
-            require_adding_up(fusion, modulation.name)
+        if modulation is not None and modulation.drops_features:
+            require_adding_up(fusion)
         self.modulation = modulation
         self.accumulate_steps = int(accumulate_steps)
         # One value a thread, for every replica has a thread and features of its own rows.

@@ -38,16 +38,16 @@ def require_accumulate_steps(accumulate_steps: Any) -> None:
         )
 
 
-def require_adding_up(fusion: Any, method: str) -> None:
-    """Refuses to drop features before a head that then loses the other modality's answer as well.
+def require_adding_up(fusion: Any) -> None:
+    """Refuses a head that must not get features of zeros.
 
     A head of the user's own that does not say what it does is taken for one that adds up.
     """
     if not getattr(fusion, "adds_up", True):
         raise ValueError(
-            f"{method} drops features, and needs a head that adds up what each modality "
-            "says, such as Concat or Sum: without its condition, or its gate, the other modality "
-            f"has no answer. Received: {type(fusion).__name__}."
+            "OPM drops whole features, and needs a head that adds up what each modality says, such "
+            f"as Concat or Sum. Received: {type(fusion).__name__}, in which one modality's answer "
+            "goes through the other's feature."
         )
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ogm_tf.addons_optimizer import ADDONS, AddonsOptimizer
 
-__all__ = ["SGD", "AddonsOptimizer", "get", "velocities"]
+__all__ = ["SGD", "AddonsOptimizer", "get", "momentums"]
 
 Optimizer = keras.optimizers.Optimizer | keras.optimizers.legacy.Optimizer
 
@@ -165,17 +165,20 @@ def get(identifier: Any, **kwargs) -> Optimizer:
     )
 
 
-def velocities(optimizer: Optimizer) -> list[tf.Variable]:
-    """Returns what moves the weights of gradients past: means or sums of them, where it has any.
+def momentums(optimizer: Optimizer) -> list[tf.Variable]:
+    """Returns an optimiser's accumulators of past gradients: its momentum, or first moments.
 
     Args:
-      optimizer: Built. Those of tensorflow-addons, Adamax, Ftrl and the legacy ones keep theirs to
-        themselves: none is returned.
+      optimizer: Built: this module's SGD, or one of Keras' own, with or without loss scaling. Of
+        others, such as tensorflow-addons' and the legacy ones, none are returned.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if isinstance(inner, SGD):
-        return list(getattr(inner, "_velocities", []))
-    return list(getattr(inner, "momentums", getattr(inner, "_momentums", [])))
+        return list(inner._velocities)
+    for name in ("momentums", "_momentums", "_m"):
+        if hasattr(inner, name):
+            return list(getattr(inner, name))
+    return []
 
 
 def _by_name(name: str, arguments: Mapping[str, Any]) -> Optimizer:

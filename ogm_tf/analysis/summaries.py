@@ -22,19 +22,17 @@ _STRENGTHS = {
 }  # fmt: skip
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
 _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
-_OF_OGM = ("alpha", "modulation_rule", "modulation_variables")
-# What a method has beside a window.
+_OF_AGM = ("alpha", *_WINDOW_SETTINGS)
+_OF_OGM = (*_OF_AGM, "modulation_rule", "modulation_variables")
 _SETTINGS_OF_METHODS = {
-    "none": (), "ogm": _OF_OGM, "ogm_ge": _OF_OGM, "agm": ("alpha",),
+    "none": (), "ogm": _OF_OGM, "ogm_ge": _OF_OGM, "agm": _OF_AGM,
     "unimodal": ("unimodal_weight",), "mmpareto": ("pareto_gamma",),
     "gblend": ("gblend_held_out", "gblend_super_epoch", "gblend_epochs"),
     "opm": ("opm_base", "opm_strength", "opm_probability"),
     "pmr": ("pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch"),
 }  # fmt: skip
 MODULATION_SETTINGS = tuple(
-    dict.fromkeys(
-        ("modulation", *_WINDOW_SETTINGS, *itertools.chain(*_SETTINGS_OF_METHODS.values()))
-    )
+    dict.fromkeys(("modulation", *itertools.chain(*_SETTINGS_OF_METHODS.values())))
 )
 # What changes no weight: what is written, and what is looked at on the way. Runs that differ in it
 # alone are the same method. The folder of the records is none of it, for other clips may be in it.
@@ -83,7 +81,7 @@ class RunSummary:
             return set()
         used = {setting for name in names for setting in _SETTINGS_OF_METHODS[name]}
         if self.is_modulated:
-            used |= {"modulation", *_WINDOW_SETTINGS}
+            used.add("modulation")
         return set(MODULATION_SETTINGS) - used
 
     @property
@@ -124,7 +122,10 @@ class RunSummary:
         """First and last modulated epoch of the history, from 0; None where there is none."""
         if not self.is_modulated:
             return None
-        start, end = (self.config.get(name) for name in _WINDOW_SETTINGS)
+        unused = self.unused_settings
+        start, end = (
+            None if name in unused else self.config.get(name) for name in _WINDOW_SETTINGS
+        )
         start, last = start or 0, self.num_epochs - 1
         end = last if end is None else min(end, last)
         return (start, end) if start <= end else None

@@ -74,8 +74,8 @@ class EventModel(OGMModel):
       unimodal: Whether to return each modality's logits as well. Default False.
 
     Raises:
-      ValueError: where a size is no integer >= 1, a name is unknown, the shapes do not fit, or the
-        method is another one.
+      ValueError: where a size is no integer >= 1, a name is unknown, the shapes do not fit, or
+        `modulation` is neither an OGM nor an OGMGE.
     """
 
     # The subclass' own, the first its default.
@@ -132,8 +132,8 @@ class EventModel(OGMModel):
         super()._require_modulation(modulation)
         if modulation is not None and not isinstance(modulation, OGM):
             raise ValueError(
-                "Networks of events are balanced by ogm_tf.OGM or ogm_tf.OGMGE alone: the other "
-                f"methods are made for classes of clips. Received: modulation={modulation!r}."
+                "Networks of events are balanced by ogm_tf.OGM or ogm_tf.OGMGE alone. "
+                f"Received: modulation={modulation!r}."
             )
 
     def _build_streams(

@@ -60,8 +60,8 @@ class Combination(Modulation):
         with_losses = [method for method in self.methods if method.adds_unimodal_losses]
         if len(with_losses) > 1:
             raise ValueError(
-                "One method at most may add the losses of each modality's own logits, which others "
-                "weigh anew. Received: "
+                "One method at most may add the losses of each modality's own logits: two would "
+                "weigh the same losses twice. Received: "
                 f"{' + '.join(type(method).__name__ for method in with_losses)}."
             )
         self._leader = (on_gradients or self.methods)[0]
@@ -72,6 +72,7 @@ class Combination(Modulation):
             "acts_on_gradients",
             "separates_losses",
             "adds_unimodal_losses",
+            "drops_features",
             "needs_features",
             "remembers",
         ):
@@ -134,8 +135,7 @@ class Combination(Modulation):
 
     def update_state(self, scores, statistics, finite):
         for method in self.methods:
-            if method.remembers:
-                method.update_state(scores, self._part(method, statistics), finite)
+            method.update_state(scores, self._part(method, statistics), finite)
 
     def get_config(self):
         methods = [keras.saving.serialize_keras_object(method) for method in self.methods]

@@ -16,7 +16,7 @@ class GBlend(Modulation):
     Wang et al., "What Makes Training Multi-modal Classification Networks Hard?" (CVPR 2020). The
     weights are estimated by `ogm_tf.gradient_blending.GBlendEstimator`, a callback of `fit`, from
     what each head gains on held-out data, G, and overfits, O: w proportional to G / O^2. Until then
-    they are equal; a training without the callback says so.
+    they are equal. A training that never had the callback says so, once.
 
     Args:
       start_epoch: As of `Modulation`.
@@ -29,7 +29,12 @@ class GBlend(Modulation):
 
     def __init__(self, start_epoch: int = 0, end_epoch: int | None = None):
         super().__init__(start_epoch, end_epoch)
-        self.is_estimated = False
+        # The estimator says that it is there.
+        self.has_estimator = False
+        self._has_warned = False
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "has_estimator": False, "_has_warned": False}
 
     def weights(self, num_modalities: int) -> tf.Variable:
         """Returns the weights: of the fused loss, then of each modality's, float32 `[M + 1]`."""
@@ -37,7 +42,8 @@ class GBlend(Modulation):
         return self._state.get("weights", lambda: tf.fill([count], 1 / count))
 
     def loss(self, step):
-        if not self.is_estimated:
+        if not self.has_estimator and not self._has_warned:
+            self._has_warned = True
             logging.warning(
                 "GBlend has no GBlendEstimator among the callbacks of `fit`: its weights stay as "
                 "they are."

@@ -91,6 +91,8 @@ class Modulation:
     separates_losses = False
     # Whether it adds the losses of each modality's own logits.
     adds_unimodal_losses = False
+    # Whether `change_features` puts zeros in place of whole features.
+    drops_features = False
     # Whether it reads `Step.features`.
     needs_features = False
     # Whether it has a `state`, and so belongs to one network.
@@ -240,6 +242,8 @@ class Modulation:
           statistics: Its own, summed over replicas, `[K]`.
           finite: Whether the update was finite, bool `[]`; where it was not, nothing may change.
         """
+        # AutoGraph makes no graph of a function without a body.
+        del scores, statistics, finite
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -45,6 +45,7 @@ class OPM(Modulation):
     """
 
     acts_on_features = True
+    drops_features = True
     remembers = True
 
     def __init__(

@@ -1,7 +1,6 @@
 """The methods of --modulation, from records to a report."""
 
 import itertools
-import pathlib
 import signal
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from input_pipelines import dataset
 from launchers import fitting, networks, report, train, training
 from launchers.runs import RunFolder
-from launchers.settings import from_flagfile
 from launchers.sweeping import SweepSettings
 from launchers.training import METHODS as METHODS_OF_TRAIN
 from launchers.training import SETTINGS_OF_METHODS, TrainSettings
@@ -21,7 +19,6 @@ from tests.integration import killed_runs, small_records
 from tests.integration.same_runs import assert_same_runs
 
 METHODS = "opm+agm+pmr"
-PRESETS = pathlib.Path(train.__file__).parent / "presets"
 
 
 @pytest.fixture(autouse=True)
@@ -82,9 +79,10 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(
         ("ogm+ogm", "different ones of .* Received: modulation='ogm[+]ogm'"),
         ("unimodal", "needs --fusion=mmcosine. Received: mmcosine_scale=5.0, fusion='concat'"),
         ("best", "none or different ones of ogm, .* Received: modulation='best'"),
-        ("gblend+unimodal", "weigh anew. Received: GBlend [+] Unimodal"),
+        ("gblend+unimodal", "losses twice. Received: GBlend [+] Unimodal"),
         ("ogm+agm+opm", "must not be film or gated. Received: fusion='film'"),
-        ("opm", "needs the method unimodal. Received: unimodal_weight=3.0, and the methods opm"),
+        ("opm", "needs the method unimodal. Received: unimodal_weight=3.0, and opm"),
+        ("mmpareto", "needs the method ogm or ogm_ge. Received: modulation_rule='tpami', and mm"),
     ],
 )
 def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, method, message):
@@ -92,6 +90,7 @@ def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, met
         "mmcosine": {"mmcosine_scale": 5.0},
         "film": {"fusion": "film"},
         "unimodal_weight": {"unimodal_weight": 3.0},
+        "tpami": {"modulation_rule": "tpami"},
     }
     own = next((value for key, value in given.items() if key in message), {})
     with pytest.raises(ValueError, match=message):
@@ -131,16 +130,18 @@ def test_every_setting_of_a_method_is_an_argument_of_it():
     }  # fmt: skip
     window = {"start_epoch": 2, "end_epoch": 7}
     ogm = {"alpha": 0.11, "variables": "conv", "rule": "tpami", **window}
+    # The others act in all epochs, whatever a preset of a dataset says of OGM-GE.
+    whole = {"start_epoch": 0, "end_epoch": None}
     expected = {
         "ogm": ogm,
         "ogm_ge": {**ogm, "seed": 5},
         "agm": {"alpha": 0.11, "variables": "all", **window},
-        "unimodal": {"weight": 0.12, **window},
-        "gblend": window,
-        "mmpareto": {"gamma": 1.3, "variables": "all", **window},
-        "opm": {"base": 0.14, "strength": 0.15, "probability": 0.16, "seed": 5, **window},
+        "unimodal": {"weight": 0.12, **whole},
+        "gblend": whole,
+        "mmpareto": {"gamma": 1.3, "variables": "all", **whole},
+        "opm": {"base": 0.14, "strength": 0.15, "probability": 0.16, "seed": 5, **whole},
         "pmr": {
-            "strength": 0.17, "entropy": 0.18, "entropy_end_epoch": 9, "momentum": 0.9, **window,
+            "strength": 0.17, "entropy": 0.18, "entropy_end_epoch": 9, "momentum": 0.9, **whole,
         },
     }  # fmt: skip
     sweep = SweepSettings(records_dir="r", output_dir="s", methods=METHODS_OF_TRAIN, **{
@@ -151,29 +152,26 @@ def test_every_setting_of_a_method_is_an_argument_of_it():
         found = sweep.train_settings(job)
         assert networks.make_modulation(found).get_config() == expected[job.method]
         # What others have is as it is by default, or the run would be refused.
-        others = set().union(*SETTINGS_OF_METHODS.values())
-        given = training.changed(found, sorted(others)).keys()
-        assert given <= set(SETTINGS_OF_METHODS.get(job.method, ()))
+        for name, default in training.unowned_settings([job.method]).items():
+            assert getattr(found, name) == default
 
 
 def test_reports_know_the_settings_of_every_method():
+    window = {"modulation_start_epoch", "modulation_end_epoch"}
     for method in METHODS_OF_TRAIN:
-        run = RunSummary("a", method, {}, {}, {})
-        own = set(MODULATION_SETTINGS) - run.unused_settings
-        assert set(SETTINGS_OF_METHODS.get(method, ())) <= own
-        assert ("alpha" in own) == (method in training.METHODS_WITH_ALPHA)
-        assert {"modulation", "modulation_end_epoch"} < own
+        of_method = {"modulation", *SETTINGS_OF_METHODS.get(method, ())}
+        if method in training.METHODS_WITH_ALPHA:
+            of_method |= {"alpha", *window}
+        run = RunSummary("a", method, dict.fromkeys(window, 1), {"loss": [1.0] * 4}, {})
+        assert set(MODULATION_SETTINGS) - run.unused_settings == of_method
+        assert run.window == ((1, 1) if window < of_method else (0, 3))
     assert RunSummary("a", "my_own", {}, {}, {}).unused_settings == set()
 
 
-def test_a_window_that_another_preset_opened_is_taken_back():
-    found = TrainSettings(records_dir="r", output_dir="o", modulation_end_epoch=-1)
-    assert found.modulation_end_epoch is None
-    crema_d, unimodal = PRESETS / "crema_d.flags", PRESETS / "methods" / "unimodal.flags"
-    found = from_flagfile(
-        TrainSettings, crema_d, f"--flagfile={unimodal}", records_dir="r", output_dir="o"
-    )
-    assert (found.modulation, found.modulation_end_epoch) == ("unimodal", None)
+def test_opm_is_refused_with_the_heads_that_the_library_refuses():
+    heads = {name: networks._FUSIONS[name] for name in training.FUSIONS}
+    refused = {name for name, head in heads.items() if not head.adds_up}
+    assert refused == set(training.FUSIONS_WITHOUT_OPM)
 
 
 def test_gblend_needs_enough_clips(records_dir, tmp_path):

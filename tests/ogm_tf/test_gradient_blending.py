@@ -39,14 +39,26 @@ def test_heads_are_trained_without_what_the_joint_training_has_set_in_motion():
         model.fit(dataset(3), epochs=2, verbose=0)
         estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
         estimator.set_model(model)
-        moving = ogm_tf.optimizers.velocities(model.optimizer)
-        assert len(moving) == len(model.trainable_variables)
-        for velocity in moving:
-            velocity.assign(tf.fill(velocity.shape, passes * 0.5))
+        moving = ogm_tf.optimizers.momentums(model.optimizer)
+        for momentum in moving:
+            momentum.assign(tf.fill(momentum.shape, passes * 0.5))
         found.append(estimator.estimate())
-        for velocity in moving:
-            np.testing.assert_array_equal(velocity, passes * 0.5)
+        for momentum in moving:
+            np.testing.assert_array_equal(momentum, passes * 0.5)
     np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_an_estimate_that_finds_nothing_says_so(caplog):
+    model = compiled(build(GBlend()))
+    estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
+    estimator.set_model(model)
+    model.modulation.weights(2).assign([0.5, 0.3, 0.2])
+    estimator._train = lambda step: None
+    np.testing.assert_allclose(estimator.estimate(), [0.5, 0.3, 0.2])
+    assert "No head gets better" in caplog.text
+    estimator.held_out = dataset(2).take(0)
+    with pytest.raises(ValueError, match="must have batches.* Received: none, of <"):
+        estimator.estimate()
 
 
 def test_super_epochs_count_from_the_window(monkeypatch):

@@ -1,5 +1,6 @@
 """Optimisers against NumPy, and going on after save and load."""
 
+import functools
 import subprocess
 import sys
 import warnings
@@ -252,6 +253,38 @@ def test_two_replicas_equal_one_and_addons_is_imported_silently():
     command = [sys.executable, "-W", "error::UserWarning", "-c", TWO_REPLICAS]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sgd", {"momentum": 0.9}),
+        ("adam", {"beta_1": 0.9}),
+        ("adamw", {"beta_1": 0.9}),
+        ("adamax", {"beta_1": 0.9}),
+        ("nadam", {"beta_1": 0.9}),
+        ("lion", {"beta_2": 0.9}),
+        (keras.optimizers.SGD, {"momentum": 0.9}),
+        (keras.optimizers.RMSprop, {"momentum": 0.9}),
+    ],
+)
+def test_momentums_are_what_remembers_gradients(name, arguments):
+    make = name if callable(name) else functools.partial(optimizers.get, name)
+    scaled = keras.mixed_precision.LossScaleOptimizer(make(**arguments), initial_scale=1)
+    variables = [tf.Variable([1.0, -2.0]), tf.Variable([[3.0]])]
+    for optimizer in (make(**arguments), scaled):
+        optimizer.build(variables)
+        found = optimizers.momentums(optimizer)
+        assert [tuple(own.shape) for own in found] == [(2,), (1, 1)]
+        for gradients in ([[1.0, 1.0], [[1.0]]], [[0.0, 0.0], [[0.0]]]):
+            gradients = [tf.constant(gradient) for gradient in gradients]
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        # The first moment of a gradient of 0 after one of 1 is not 0, and has the gradient's sign.
+        assert all(np.all(np.sign(own) == np.sign(found[1])) and np.any(own) for own in found)
+    assert optimizers.momentums(keras.optimizers.legacy.SGD(momentum=0.9)) == []
+    without = optimizers.get("sgd")
+    without.build(variables)
+    assert optimizers.momentums(without) == []
 
 
 def test_get_by_name_configuration_and_instance():
