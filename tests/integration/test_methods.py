@@ -81,8 +81,8 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(
         ("best", "none or different ones of ogm, .* Received: modulation='best'"),
         ("gblend+unimodal", "losses twice. Received: GBlend [+] Unimodal"),
         ("ogm+agm+opm", "must not be film or gated. Received: fusion='film'"),
-        ("opm", "needs the method unimodal. Received: unimodal_weight=3.0, and opm"),
-        ("mmpareto", "needs the method ogm or ogm_ge. Received: modulation_rule='tpami', and mm"),
+        ("opm", "of the method unimodal, .* Received: unimodal_weight=3.0, and the methods opm"),
+        ("mmpareto", "of the method ogm or ogm_ge, .* modulation_rule='tpami', and the methods mm"),
     ],
 )
 def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, method, message):
