@@ -233,8 +233,8 @@ class TrainSettings(FitSettings, RecordsSettings):
             if value != default:
                 owners = " or ".join(m for m, own in SETTINGS_OF_METHODS.items() if name in own)
                 raise ValueError(
-                    f"--{name} is of the method {owners}, and needs it. Received: {name}={value!r}, "
-                    f"and the methods {', '.join(sorted(methods))}."
+                    f"--{name} is of the method {owners}, and needs it. Received: "
+                    f"{name}={value!r}, and the methods {', '.join(sorted(methods))}."
                 )
         if "opm" in methods and self.fusion in FUSIONS_WITHOUT_OPM:
             raise ValueError(
