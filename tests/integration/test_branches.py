@@ -117,8 +117,8 @@ def test_a_stopped_run_ends_with_the_same_probes_and_one_without_has_the_same_we
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        probes = train._probes
-        patch.setattr(train, "_probes", lambda *arguments: [*probes(*arguments), Stop()])
+        callbacks = train._callbacks
+        patch.setattr(train, "_callbacks", lambda *arguments: [*callbacks(*arguments), Stop()])
         with pytest.raises(SystemExit):
             train.run(settings(records_dir, stopped, **changes))
         assert stops and RunFolder(stopped).read_state()["epoch"] == 1
