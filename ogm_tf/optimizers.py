@@ -169,12 +169,16 @@ def momentums(optimizer: Optimizer) -> list[tf.Variable]:
     """Returns an optimiser's accumulators of past gradients: its momentum, or first moments.
 
     Args:
-      optimizer: Built: this module's SGD, or one of Keras' own, with or without loss scaling. Of
-        others, such as tensorflow-addons' and the legacy ones, none are returned.
+      optimizer: Built: this module's SGD, one of Keras' own or of its legacy ones, or
+        tensorflow-addons', with or without loss scaling. Of others none are returned.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if isinstance(inner, SGD):
         return list(inner._velocities)
+    inner = getattr(inner, "_wrapped", inner)
+    if isinstance(inner, keras.optimizers.legacy.Optimizer):
+        slots = [(name, slot) for own in inner._slots.values() for name, slot in own.items()]
+        return [slot for name, slot in slots if name in ("momentum", "m")]
     for name in ("momentums", "_momentums", "_m"):
         if hasattr(inner, name):
             return list(getattr(inner, name))

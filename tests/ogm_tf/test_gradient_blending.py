@@ -1,5 +1,6 @@
 """The estimates of G-Blend: by hand, all put back, the same on two devices."""
 
+import functools
 import itertools
 
 import keras
@@ -32,14 +33,17 @@ def test_a_head_that_hardly_learns_gets_no_weight_for_not_overfitting():
     np.testing.assert_allclose(blend(before, after), weights / weights.sum())
 
 
-def test_heads_are_trained_without_what_the_joint_training_has_set_in_motion():
+@pytest.mark.parametrize("name", ["sgd", "sgdw", keras.optimizers.legacy.SGD])
+def test_heads_are_trained_without_what_the_joint_training_has_set_in_motion(name):
+    make = name if callable(name) else functools.partial(ogm_tf.optimizers.get, name)
     found = []
     for passes in (0, 1):
-        model = compiled(build(GBlend()), ogm_tf.optimizers.SGD(0.1, momentum=0.9))
+        model = compiled(build(GBlend()), make(learning_rate=0.1, momentum=0.9))
         model.fit(dataset(3), epochs=2, verbose=0)
         estimator = GBlendEstimator(dataset(3), dataset(2, seed=9))
         estimator.set_model(model)
         moving = ogm_tf.optimizers.momentums(model.optimizer)
+        assert len(moving) == len(model.trainable_variables)
         for momentum in moving:
             momentum.assign(tf.fill(momentum.shape, passes * 0.5))
         found.append(estimator.estimate())
