@@ -47,7 +47,6 @@ class AGM(Modulation):
       ValueError: where a value is out of its range.
     """
 
-    acts_on_gradients = True
     remembers = True
 
     def __init__(
@@ -100,14 +99,6 @@ class AGM(Modulation):
             gap = tf.minimum(reference[name] - ratio, _LARGEST_GAP)
             result[name] = tf.where(count.read_value() > 0, tf.exp(self.alpha * gap), 1.0)
         return result
-
-    def modulate(self, gradients, coefficients, step, owners=(), added=None):
-        return [
-            gradient
-            if coefficient is None or gradient is None
-            else gradient * tf.cast(coefficient, gradient.dtype)
-            for gradient, coefficient in zip(gradients, coefficients, strict=True)
-        ]
 
     def update_state(self, scores, statistics, finite):
         mean, count = self._mean(len(scores)), self._count()

@@ -23,7 +23,6 @@ class GBlend(Modulation):
       end_epoch: As of `Modulation`.
     """
 
-    acts_on_loss = True
     adds_unimodal_losses = True
     remembers = True
 

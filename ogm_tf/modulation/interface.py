@@ -67,7 +67,9 @@ class Modulation:
 
     1. features: `change_features`, between encoders and fusion;
     2. loss: `loss`, a term beside the model's own;
-    3. gradients: `coefficients` and `modulate`, summed over replicas and before the optimiser.
+    3. gradients: `coefficients` or `modulate`, summed over replicas and before the optimiser.
+
+    A step does without the places that no method of it acts in.
 
     What it compares the modalities by, `statistics`, are sums over the rows of a batch, so that
     those of all replicas, and of all batches of one update, add up to those of one batch of all
@@ -83,7 +85,7 @@ class Modulation:
       ValueError: where the window is none.
     """
 
-    # What of a step a method touches; a step does without what no method of it needs.
+    # The places it acts in, as the hooks that a class overrides say.
     acts_on_features = False
     acts_on_loss = False
     acts_on_gradients = False
@@ -97,6 +99,16 @@ class Modulation:
     needs_features = False
     # Whether it has a `state`, and so belongs to one network.
     remembers = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+
+        def overrides(*hooks):
+            return any(getattr(cls, hook) is not getattr(Modulation, hook) for hook in hooks)
+
+        cls.acts_on_features = overrides("change_features")
+        cls.acts_on_loss = overrides("loss", "added_loss")
+        cls.acts_on_gradients = overrides("coefficients", "modulate")
 
     def __init__(self, start_epoch: int = 0, end_epoch: int | None = None):
         if not is_integer(start_epoch) or start_epoch < 0:
@@ -220,7 +232,9 @@ class Modulation:
         owners: Sequence[str | None] = (),
         added: Sequence[Gradient] | None = None,
     ) -> list[Gradient]:
-        """Returns the modulated gradients of all trainable variables.
+        """Returns the modulated gradients of all trainable variables: coefficient times gradient.
+
+        Of what it returns, that beside None among the coefficients counts for nothing.
 
         Args:
           gradients: Of every trainable variable, in a fixed order, already summed over replicas;
@@ -230,7 +244,12 @@ class Modulation:
           owners: Beside each gradient its modality, or None where it is not modulated.
           added: With `separates_losses`, beside each gradient that of `added_loss`.
         """
-        return list(gradients)
+        return [
+            gradient
+            if coefficient is None or gradient is None
+            else gradient * tf.cast(coefficient, gradient.dtype)
+            for gradient, coefficient in zip(gradients, coefficients, strict=True)
+        ]
 
     def update_state(
         self, scores: Mapping[str, tf.Tensor], statistics: tf.Tensor, finite: tf.Tensor

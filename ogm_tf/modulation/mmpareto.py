@@ -39,9 +39,7 @@ class MMPareto(Modulation):
       ValueError: where a value is out of its range.
     """
 
-    acts_on_loss = True
     adds_unimodal_losses = True
-    acts_on_gradients = True
     separates_losses = True
 
     def __init__(

@@ -1,6 +1,6 @@
 """OGM and OGM-GE: the gradients of the modality that is ahead are damped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -38,8 +38,6 @@ class OGM(Modulation):
       ValueError: where a value is out of its range or a name is unknown.
     """
 
-    acts_on_gradients = True
-
     def __init__(
         self,
         alpha: float,
@@ -65,20 +63,6 @@ class OGM(Modulation):
     def coefficients(self, ratios: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns each modality's coefficient inside the window; see `modulation.coefficients`."""
         return discrepancy.coefficients(ratios, self.alpha, self.rule)
-
-    def modulate(
-        self,
-        gradients: Sequence[tf.Tensor],
-        coefficients: Sequence[tf.Tensor | None],
-        step: tf.Tensor,
-        owners: Sequence[str | None] = (),
-        added: Sequence[tf.Tensor] | None = None,
-    ) -> list[tf.Tensor]:
-        """Returns k * gradient where there is a coefficient; see `Modulation.modulate`."""
-        return [
-            gradient if coefficient is None else _scale(gradient, coefficient)
-            for gradient, coefficient in zip(gradients, coefficients, strict=True)
-        ]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -151,7 +135,3 @@ class OGMGE(OGM):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "seed": self.seed}
-
-
-def _scale(gradient: tf.Tensor | None, coefficient: tf.Tensor) -> tf.Tensor | None:
-    return None if gradient is None else gradient * tf.cast(coefficient, gradient.dtype)

@@ -44,7 +44,6 @@ class OPM(Modulation):
       ValueError: where a value is out of its range.
     """
 
-    acts_on_features = True
     drops_features = True
     remembers = True
 

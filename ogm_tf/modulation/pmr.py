@@ -41,7 +41,6 @@ class PMR(Modulation):
       ValueError: where a value is out of its range.
     """
 
-    acts_on_loss = True
     needs_features = True
     remembers = True
 

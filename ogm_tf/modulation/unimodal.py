@@ -27,7 +27,6 @@ class Unimodal(Modulation):
       ValueError: where a value is out of its range.
     """
 
-    acts_on_loss = True
     adds_unimodal_losses = True
 
     def __init__(
