@@ -77,6 +77,7 @@ BRANCHES = {"fused": "accuracy", "audio": "audio_accuracy", "visual": "visual_ac
 SWEEP = "mean over noise"
 # Ends the name of the fused accuracy at one level of noise, which the results have and no table.
 _LEVEL = " dB"
+_PEAK = "peak, MiB"
 _TIMED_STEPS = 30
 
 
@@ -108,6 +109,7 @@ def run(settings: MethodsSettings) -> None:
         settings, "methods", tuning=tuning, chosen=chosen, test=results, step_ms=times
     )
     print(table(results, times))
+    print(f"\n{trials_table(tuning)}")
 
 
 def table(results: dict[str, list[dict[str, float]]], times: dict[str, list[float]]) -> str:
@@ -122,7 +124,7 @@ def table(results: dict[str, list[dict[str, float]]], times: dict[str, list[floa
     rows = [
         [
             method,
-            *(_spread([row[name] for row in own]) for name in names),
+            *(_cell(name, [row[name] for row in own]) for name in names),
             f"{np.median(times[method]) / plain:.2f}",
         ]
         for method, own in results.items()
@@ -131,7 +133,7 @@ def table(results: dict[str, list[dict[str, float]]], times: dict[str, list[floa
     others = [method for method in results if method != "none" and "only" not in method]
     if "none" not in results or not others:
         return lines
-    measures = [name for name in names if name != "peak, MiB"]
+    measures = [name for name in names if name != _PEAK]
     cells = {method: [method] for method in others}
     for name in measures:
         differences = {
@@ -144,12 +146,30 @@ def table(results: dict[str, list[dict[str, float]]], times: dict[str, list[floa
         ps = intervals.holm([intervals.student_p(differences[method]) for method in others])
         for method, p in zip(others, ps, strict=True):
             cells[method].append(f"{paired.difference(differences[method])}, p = {p:.3g}")
-    header = ["less none", *measures]
+    header = ["minus none", *measures]
     return f"{lines}\n\n{comparison.markdown(header, list(cells.values()))}"
 
 
-def _spread(values: list[float]) -> str:
-    return f"{np.mean(values):.0f}" if min(values) > 1 else paired.spread(values)
+def trials_table(tuning: dict[str, list[float]]) -> str:
+    """Returns Markdown: what the trials of each method were, and scored; the best is bold.
+
+    Args:
+      tuning: Of every method, the score of each trial; none where there was nothing to tune.
+    """
+    rows = []
+    for method, scores in tuning.items():
+        if not scores:
+            continue
+        # What they differ in comes last.
+        names, values = zip(*(flags[-1].split("=") for flags in TRIALS[method]), strict=True)
+        chosen = TRIALS[method].index(best(TRIALS[method], scores))
+        cells = [f"**{x:.3f}**" if i == chosen else f"{x:.3f}" for i, x in enumerate(scores)]
+        rows.append([method, f"`{names[0]}` {', '.join(values)}", ", ".join(cells)])
+    return comparison.markdown(["method", "trials", "score on validation"], rows)
+
+
+def _cell(name: str, values: list[float]) -> str:
+    return f"{np.mean(values):.0f}" if name == _PEAK else paired.spread(values)
 
 
 def best(trials: list[list[str]], scores: list[float]) -> list[str]:
@@ -180,7 +200,7 @@ def _result(
     run_dir = _folder(settings, method) / f"{'_'.join(flags).strip('-') or 'plain'}_seed{seed}"
     _train(settings, records_dir, run_dir, flags, seed)
     result = _accuracies(settings, run_dir, "test")
-    result["peak, MiB"] = launched.peak_mib(run_dir)
+    result[_PEAK] = launched.peak_mib(run_dir)
     logging.info("%s, seed %d: %s", method, seed, json.dumps(result))
     return result
 

@@ -24,7 +24,7 @@ from launchers.settings import (
     positive,
     setting,
 )
-from launchers.training import MODULATIONS, TrainSettings
+from launchers.training import COMMON_MODULATIONS, TrainSettings
 
 PRESET = pathlib.Path(__file__).parent / "presets" / "synthetic.flags"
 _NOISY_SNRS_DB = (5.0, 0.0)
@@ -55,7 +55,7 @@ def run(settings: DemoSettings) -> pathlib.Path:
         )
     )
     run_dirs = []
-    for modulation in MODULATIONS:
+    for modulation in COMMON_MODULATIONS:
         logging.info("2/6 Training with modulation %s.", modulation)
         run_dirs.append(str(folder / modulation))
         train.run(

@@ -10,8 +10,8 @@ import numpy as np
 
 from launchers.settings import setting
 from launchers.training import (
+    COMMON_MODULATIONS,
     METHOD_RULE,
-    MODULATIONS,
     TrainSettings,
     has_alpha,
     is_method,
@@ -43,9 +43,12 @@ class SweepSettings(TrainSettings):
 
     output_dir: str = setting(dataclasses.MISSING, "Folder of the runs, the table and the report.")
     methods: tuple[str, ...] = setting(
-        MODULATIONS, "Balancings of the gradients, with commas.",
+        COMMON_MODULATIONS, "Balancings of the modalities, with commas.",
         rule=f"different ones, each {METHOD_RULE}",
-        holds=lambda value: _are_different(value) and all(map(is_method, value)),
+        holds=lambda value: (
+            _are_different([frozenset(own.split("+")) for own in value])
+            and all(map(is_method, value))
+        ),
     )  # fmt: skip
     alphas: tuple[float, ...] = setting(
         (0.1, 0.3, 0.8), "Strengths to choose from, with commas, in place of --alpha.",

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+from absl import logging
 
 from input_pipelines import dataset
 from input_pipelines.index import Index, read_index
 from launchers import fitting, recording
 from launchers.networks import build_model, make_modulation
 from launchers.settings import launch
-from launchers.training import TrainSettings
+from launchers.training import TrainSettings, settings_without_effect
 from ogm_tf import OGMModel
 from ogm_tf.checkpoint_files import Position
 from ogm_tf.gradient_blending import GBlendEstimator
@@ -35,6 +36,13 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
       SystemExit: with code 0 where SIGTERM or SIGINT asked to stop; the run is saved.
     """
     index = check(settings)
+    without_effect = settings_without_effect(settings)
+    if settings.modulation != "none" and without_effect:
+        logging.info(
+            "Without effect, for --modulation=%s has none of it: %s.",
+            settings.modulation,
+            ", ".join(f"--{name}" for name in without_effect),
+        )
     return fitting.run(
         settings,
         index.splits,

@@ -7,28 +7,20 @@ from collections.abc import Collection
 from typing import Any
 
 from launchers.settings import LauncherSettings, fraction, not_negative, positive, setting
+from ogm_tf.analysis.summaries import SETTINGS_OF_METHODS
 
 ENCODERS = ("resnet18", "small_cnn")
 FUSIONS = ("concat", "sum", "film", "gated", "mmcosine")
 KEPT_EPOCHS = ("best", "last")
 MODALITIES = ("audio", "visual", "flow")
-MODULATIONS = ("none", "ogm", "ogm_ge")
-# What `train` has beside; any of them may be joined by "+".
-METHODS = ("ogm", "ogm_ge", "unimodal", "gblend", "mmpareto", "opm", "agm", "pmr")
-# Those of whose coefficients --alpha is the strength, and which have a window of epochs.
-METHODS_WITH_ALPHA = ("ogm", "ogm_ge", "agm")
-# What a method has beside alpha and the window of epochs, which presets of datasets give whatever
-# the method is.
-_OF_OGM = ("modulation_variables", "modulation_rule")
-SETTINGS_OF_METHODS = {
-    "ogm": _OF_OGM,
-    "ogm_ge": _OF_OGM,
-    "unimodal": ("unimodal_weight",),
-    "gblend": ("gblend_held_out", "gblend_super_epoch", "gblend_epochs"),
-    "mmpareto": ("pareto_gamma",),
-    "opm": ("opm_base", "opm_strength", "opm_probability"),
-    "pmr": ("pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch"),
-}
+# What every program that trains knows.
+COMMON_MODULATIONS = ("none", "ogm", "ogm_ge")
+# What `train` knows; any of them may be joined by "+".
+METHODS = tuple(name for name in SETTINGS_OF_METHODS if name != "none")
+# Presets of datasets give them whatever the method is.
+_OF_PRESETS = ("alpha", "modulation_start_epoch", "modulation_end_epoch")
+METHODS_WITH_ALPHA = tuple(name for name, own in SETTINGS_OF_METHODS.items() if "alpha" in own)
+_WITH_ALPHA = f"{', '.join(METHODS_WITH_ALPHA[:-1])} and {METHODS_WITH_ALPHA[-1]}"
 # Heads that `ogm_tf.modulation.OPM` refuses.
 FUSIONS_WITHOUT_OPM = ("film", "gated")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -50,20 +42,22 @@ class FitSettings(LauncherSettings):
     """
 
     output_dir: str = setting(dataclasses.MISSING, "Folder of the run.")
-    modulation: str = setting("none", "Balancing of the gradients.", choices=MODULATIONS)
-    alpha: float = not_negative(0.5, "Strength of the modulation.")
+    modulation: str = setting("none", "Balancing of the gradients.", choices=COMMON_MODULATIONS)
+    alpha: float = not_negative(0.5, f"Strength of {_WITH_ALPHA}.")
     modulation_start_epoch: int = not_negative(
-        0, f"First epoch of {', '.join(METHODS_WITH_ALPHA)}; other methods act in all."
+        0, f"First epoch of {_WITH_ALPHA}; other methods act in all."
     )
     modulation_end_epoch: int | None = not_negative(
-        None, "Last epoch of them, included; by default the last of the run."
+        None, f"Last epoch, included, of {_WITH_ALPHA}; by default the last of the run."
     )
     modulation_variables: str = setting(
-        "kernels", "Variables of an encoder that are modulated.", choices=("kernels", "conv", "all")
-    )
+        "kernels", "Variables of an encoder that ogm and ogm_ge modulate.",
+        choices=("kernels", "conv", "all"),
+    )  # fmt: skip
     modulation_rule: str = setting(
-        "tanh", "Rule of the coefficient.", choices=("tanh", "continuous", "tpami")
-    )
+        "tanh", "Rule of the coefficient of ogm and ogm_ge.",
+        choices=("tanh", "continuous", "tpami"),
+    )  # fmt: skip
     epochs: int = positive(100, "Passes over the training clips.")
     batch_size: int = positive(64, "Clips in a step, over all devices.")
     optimizer: str = setting("sgd", "Name of an optimiser; see ogm_tf.optimizers.get.")
@@ -144,13 +138,28 @@ def has_alpha(method: str) -> bool:
 
 def unowned_settings(methods: Collection[str]) -> dict[str, Any]:
     """Returns the settings that only other methods have, and their defaults."""
-    owned = {name for method in methods for name in SETTINGS_OF_METHODS.get(method, ())}
     fields = TrainSettings.__dataclass_fields__
+    return {name: fields[name].default for name in _of_others(methods) if name not in _OF_PRESETS}
+
+
+def settings_without_effect(settings: "TrainSettings") -> list[str]:
+    """Returns the settings that are given, and count for nothing with its methods."""
+    fields = TrainSettings.__dataclass_fields__
+    names = _of_others(settings.all_methods())
+    return [name for name in names if getattr(settings, name) != fields[name].default]
+
+
+def _of_others(methods: Collection[str]) -> list[str]:
+    """Returns the settings that none of some methods has."""
+    owned = {name for method in methods for name in SETTINGS_OF_METHODS[method]}
     of_any = dict.fromkeys(itertools.chain(*SETTINGS_OF_METHODS.values()))
-    return {name: fields[name].default for name in of_any if name not in owned}
+    return [name for name in of_any if name not in owned]
 
 
-METHOD_RULE = f"none or different ones of {', '.join(METHODS)}, joined by +"
+# The likeliest mistake is to look for it here.
+METHOD_RULE = (
+    f"none or different ones of {', '.join(METHODS)}, joined by + (MMCosine is --fusion=mmcosine)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,8 +242,8 @@ class TrainSettings(FitSettings, RecordsSettings):
             if value != default:
                 owners = " or ".join(m for m, own in SETTINGS_OF_METHODS.items() if name in own)
                 raise ValueError(
-                    f"--{name} is of the method {owners}, and needs it. Received: "
-                    f"{name}={value!r}, and the methods {', '.join(sorted(methods))}."
+                    f"--{name} counts with {owners} alone. Received: {name}={value!r}, "
+                    f"and the methods {', '.join(sorted(methods))}."
                 )
         if "opm" in methods and self.fusion in FUSIONS_WITHOUT_OPM:
             raise ValueError(

@@ -22,9 +22,10 @@ _STRENGTHS = {
 }  # fmt: skip
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
 _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
+# Of each method of `launchers.train`.
 _OF_AGM = ("alpha", *_WINDOW_SETTINGS)
 _OF_OGM = (*_OF_AGM, "modulation_rule", "modulation_variables")
-_SETTINGS_OF_METHODS = {
+SETTINGS_OF_METHODS = {
     "none": (), "ogm": _OF_OGM, "ogm_ge": _OF_OGM, "agm": _OF_AGM,
     "unimodal": ("unimodal_weight",), "mmpareto": ("pareto_gamma",),
     "gblend": ("gblend_held_out", "gblend_super_epoch", "gblend_epochs"),
@@ -32,7 +33,7 @@ _SETTINGS_OF_METHODS = {
     "pmr": ("pmr_strength", "pmr_entropy", "pmr_entropy_end_epoch"),
 }  # fmt: skip
 MODULATION_SETTINGS = tuple(
-    dict.fromkeys(("modulation", *itertools.chain(*_SETTINGS_OF_METHODS.values())))
+    dict.fromkeys(("modulation", *itertools.chain(*SETTINGS_OF_METHODS.values())))
 )
 # What changes no weight: what is written, and what is looked at on the way. Runs that differ in it
 # alone are the same method. The folder of the records is none of it, for other clips may be in it.
@@ -77,9 +78,9 @@ class RunSummary:
     def unused_settings(self) -> set[str]:
         """Settings that count for nothing in it: those of methods other than its own."""
         names = (self.modulation or "none").split("+")
-        if not set(names) <= _SETTINGS_OF_METHODS.keys():
+        if not set(names) <= SETTINGS_OF_METHODS.keys():
             return set()
-        used = {setting for name in names for setting in _SETTINGS_OF_METHODS[name]}
+        used = {setting for name in names for setting in SETTINGS_OF_METHODS[name]}
         if self.is_modulated:
             used.add("modulation")
         return set(MODULATION_SETTINGS) - used

@@ -1,5 +1,6 @@
 """What the comparison of all methods tries, chooses, and says."""
 
+import json
 import pathlib
 
 import pytest
@@ -14,6 +15,11 @@ from launchers.training import METHODS, TrainSettings
 PRESETS = pathlib.Path(launchers.__file__).parent / "presets"
 PRESET = str(PRESETS / "synthetic.flags")
 METHOD_PRESETS = PRESETS / "methods"
+BENCHMARKS = pathlib.Path(methods.__file__).parent
+
+
+def published(name):
+    return json.loads((BENCHMARKS / "results" / f"methods_{name}.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("method", methods.TRIALS)
@@ -30,12 +36,26 @@ def test_every_trial_is_one_of_train(method):
 
 
 @pytest.mark.parametrize("preset", sorted(METHOD_PRESETS.glob("*.flags")), ids=lambda p: p.stem)
-def test_every_preset_of_a_method_is_one_of_its_trials(preset):
+def test_every_preset_of_a_method_is_what_grid_digits_chose(preset):
     text = preset.read_text("utf-8")
     flags = [line for line in text.splitlines() if line.startswith("--")]
     by_stem = {name.replace(" ", "_").replace("+", "_"): name for name in methods.TRIALS}
-    assert flags in methods.TRIALS[by_stem[preset.stem]]
+    assert flags == published("grid")["chosen"][by_stem[preset.stem]]
     from_flagfile(TrainSettings, preset, records_dir="r", output_dir="o")
+
+
+@pytest.mark.parametrize("name", ["grid", "synthetic"])
+def test_the_page_has_the_numbers_of_the_results(name):
+    result = published(name)
+    tables = f"{methods.table(result['test'], result['step_ms'])}\n\n"
+    tables += methods.trials_table(result["tuning"])
+    page = (BENCHMARKS / "methods.md").read_text("utf-8")
+    missing = [line for line in tables.splitlines() if line not in page.splitlines()]
+    assert not missing
+    assert result["chosen"] == {
+        method: methods.best(methods.TRIALS[method], scores)
+        for method, scores in result["tuning"].items()
+    }
 
 
 def test_all_methods_are_compared():
@@ -59,10 +79,17 @@ def test_the_table_by_hand():
         "| ogm | 0.800 ± 0.200 | 990 | 1.50 |",
         "| pmr | 0.600 ± 0.100 | 910 | 1.25 |",
         "",
-        "| less none | fused |",
+        "| minus none | fused |",
         "| --- | --- |",
         "| ogm | +0.200 [-0.048, +0.448], p = 0.148 |",
         "| pmr | +0.000 [-0.248, +0.248], p = 1 |",
+    ]
+
+
+def test_the_trials_by_hand():
+    found = methods.trials_table({"none": [], "opm": [0.5, 0.75, 0.75]})
+    assert found.splitlines()[2:] == [
+        "| opm | `--opm_probability` 0.3, 0.7, 1 | 0.500, **0.750**, 0.750 |"
     ]
 
 

@@ -11,7 +11,7 @@ from launchers import fitting, networks, report, train, training
 from launchers.runs import RunFolder
 from launchers.sweeping import SweepSettings
 from launchers.training import METHODS as METHODS_OF_TRAIN
-from launchers.training import SETTINGS_OF_METHODS, TrainSettings
+from launchers.training import TrainSettings
 from ogm_tf.analysis.summaries import MODULATION_SETTINGS, RunSummary
 from ogm_tf.callbacks import SkippedSteps
 from ogm_tf.gradient_blending import GBlendEstimator
@@ -19,6 +19,7 @@ from tests.integration import killed_runs, small_records
 from tests.integration.same_runs import assert_same_runs
 
 METHODS = "opm+agm+pmr"
+WINDOW = {"modulation_start_epoch", "modulation_end_epoch"}
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +79,15 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(
         ("ogm+agm", "One method at most may act on the gradients.* Received: OGM [+] AGM"),
         ("ogm+ogm", "different ones of .* Received: modulation='ogm[+]ogm'"),
         ("unimodal", "needs --fusion=mmcosine. Received: mmcosine_scale=5.0, fusion='concat'"),
+        ("mmcosine+opm", "MMCosine is --fusion=mmcosine.* Received: modulation='mmcosine"),
         ("best", "none or different ones of ogm, .* Received: modulation='best'"),
         ("gblend+unimodal", "losses twice. Received: GBlend [+] Unimodal"),
         ("ogm+agm+opm", "must not be film or gated. Received: fusion='film'"),
-        ("opm", "of the method unimodal, .* Received: unimodal_weight=3.0, and the methods opm"),
-        ("mmpareto", "of the method ogm or ogm_ge, .* modulation_rule='tpami', and the methods mm"),
+        ("opm", "counts with unimodal alone.* Received: unimodal_weight=3.0, and the methods opm"),
+        (
+            "mmpareto",
+            "counts with ogm or ogm_ge alone.* modulation_rule='tpami', and the methods mm",
+        ),
     ],
 )
 def test_what_goes_not_together_is_refused_before_a_folder_is_made(tmp_path, method, message):
@@ -156,15 +161,26 @@ def test_every_setting_of_a_method_is_an_argument_of_it():
             assert getattr(found, name) == default
 
 
-def test_reports_know_the_settings_of_every_method():
-    window = {"modulation_start_epoch", "modulation_end_epoch"}
-    for method in METHODS_OF_TRAIN:
-        of_method = {"modulation", *SETTINGS_OF_METHODS.get(method, ())}
-        if method in training.METHODS_WITH_ALPHA:
-            of_method |= {"alpha", *window}
-        run = RunSummary("a", method, dict.fromkeys(window, 1), {"loss": [1.0] * 4}, {})
-        assert set(MODULATION_SETTINGS) - run.unused_settings == of_method
-        assert run.window == ((1, 1) if window < of_method else (0, 3))
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        ("unimodal", {"unimodal_weight"}),
+        ("mmpareto", {"pareto_gamma"}),
+        ("agm", {"alpha", *WINDOW}),
+        ("ogm_ge", {"alpha", "modulation_rule", "modulation_variables", *WINDOW}),
+        ("agm+unimodal", {"alpha", "unimodal_weight", *WINDOW}),
+    ],
+)
+def test_reports_and_runs_know_which_settings_a_method_has(tmp_path, method, own):
+    run = RunSummary("a", method, dict.fromkeys(WINDOW, 1), {"loss": [1.0] * 4}, {})
+    assert set(MODULATION_SETTINGS) - run.unused_settings == {"modulation", *own}
+    assert run.window == ((1, 1) if own > WINDOW else (0, 3))
+    given = {"alpha": 0.3, "modulation_end_epoch": 7}
+    found = settings(tmp_path, tmp_path / "run", modulation=method, **given)
+    assert training.settings_without_effect(found) == [name for name in given if name not in own]
+
+
+def test_a_method_of_one_s_own_has_settings_that_reports_do_not_know():
     assert RunSummary("a", "my_own", {}, {}, {}).unused_settings == set()
 
 
