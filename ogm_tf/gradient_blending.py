@@ -11,9 +11,10 @@ import tensorflow as tf
 from absl import logging
 
 from ogm_tf import optimizers
+from ogm_tf.metrics import counted_rows
 from ogm_tf.modulation.gblend import GBlend
 from ogm_tf.modulation.interface import is_integer
-from ogm_tf.modulation.losses import share_of_loss
+from ogm_tf.modulation.losses import sum_of_loss
 from ogm_tf.training_state import TrainingState
 
 # As it is, or as `strategy.experimental_distribute_dataset` and its like return it.
@@ -57,7 +58,8 @@ class GBlendEstimator(keras.callbacks.Callback):
         an end of them.
       super_epoch: Epochs between estimates, >= 1.
       epochs: Passes over `training` of each head, >= 1.
-      steps: Global batches of `training` in a pass, >= 1; None: all of a finite dataset.
+      steps: Global batches of `training` in a pass, at least the model's `accumulate_steps`; None:
+        all of a finite dataset.
 
     Raises:
       ValueError: where a number is out of its range, or a dataset says of itself that it has no
@@ -97,6 +99,11 @@ class GBlendEstimator(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
+        if self.steps < model.accumulate_steps:
+            raise ValueError(
+                "A pass of GBlendEstimator must have the batches of one update. "
+                f"Received: {self.steps} batches, accumulate_steps={model.accumulate_steps}."
+            )
         self._method().has_estimator = True
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -170,12 +177,18 @@ class GBlendEstimator(keras.callbacks.Callback):
         return found[0]
 
     def _train(self, step: Callable[[Iterator], Any]) -> None:
-        for _ in range(self.epochs):
-            # An epoch may have left batches over.
-            self.model._accumulator.clear()
-            batches = self._read(self.training)
-            for _ in range(self.steps // self._steps_at_once()):
-                step(batches)
+        at_once = self.model._steps_per_execution
+        whole = at_once.numpy()
+        try:
+            for _ in range(self.epochs):
+                # An epoch may have left batches over.
+                self.model._accumulator.clear()
+                batches = self._read(self.training)
+                for begin in range(0, self.steps, whole):
+                    at_once.assign(min(whole, self.steps - begin))
+                    step(batches)
+        finally:
+            at_once.assign(whole)
 
     def _train_function(self) -> Callable[[Iterator], Any]:
         """Returns the model's own, and makes what it makes when it is traced."""
@@ -194,25 +207,27 @@ class GBlendEstimator(keras.callbacks.Callback):
             batches = strategy.experimental_distribute_dataset(batches)
         return iter(batches)
 
-    def _steps_at_once(self) -> int:
-        return int(self.model._steps_per_execution.numpy().item())
-
     def _loss_function(self) -> Callable[[Any], list[tf.Tensor]]:
-        """Returns what gives of a batch each head's loss."""
+        """Returns what gives of a batch each head's loss, summed over rows, and their number."""
         strategy = self.model.distribute_strategy
 
         def on_replica(batch):
             inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
             logits, parts = self.model(inputs, training=False, unimodal=True)
-            return [
-                share_of_loss(self.model.compiled_loss, labels, own, weights)
+            sums = [
+                sum_of_loss(self.model.compiled_loss, labels, own, weights)
                 for own in (logits, *parts.values())
             ]
+            counted = tf.ones(tf.shape(logits)[:-1])
+            if weights is not None:
+                counted = counted_rows(weights, logits)
+            of_rows = tf.reduce_mean(counted, axis=list(range(1, counted.shape.rank)))
+            return [*sums, tf.reduce_sum(of_rows)]
 
         @tf.function
         def of_batch(batch):
-            shares = strategy.run(on_replica, args=(batch,))
-            return [strategy.reduce("SUM", share, axis=None) for share in shares]
+            sums = strategy.run(on_replica, args=(batch,))
+            return [strategy.reduce("SUM", own, axis=None) for own in sums]
 
         return of_batch
 
@@ -222,12 +237,13 @@ class GBlendEstimator(keras.callbacks.Callback):
         for data, steps in ((self.training, self.steps), (self.held_out, None)):
             batches = itertools.islice(self._read(data), steps)
             of_batches = [[float(x) for x in losses(batch)] for batch in batches]
-            if not of_batches:
+            *sums, rows = np.sum(of_batches, axis=0) if of_batches else [0.0]
+            if not rows:
                 raise ValueError(
                     "GBlendEstimator must have batches to measure losses on. "
                     f"Received: none, of {data!r}."
                 )
-            found.append(np.mean(of_batches, axis=0))
+            found.append(np.array(sums) / rows)
         return list(zip(*found, strict=True))
 
 

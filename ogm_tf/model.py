@@ -20,8 +20,14 @@ from ogm_tf.model_checks import (
     require_encoders,
     require_logits,
     require_one_replica,
+    require_reduction,
 )
-from ogm_tf.modulation.gradients import Contribution, compute_gradients, run_if
+from ogm_tf.modulation.gradients import (
+    Contribution,
+    compute_gradients,
+    run_if,
+    sum_over_replicas,
+)
 from ogm_tf.modulation.interface import Modulation, Moment, Step
 from ogm_tf.modulation.losses import Losses, share_of_loss
 from ogm_tf.modulation.scores import true_class_scores
@@ -193,8 +199,9 @@ class OGMModel(ReportingModel):
         """Configures training as `keras.Model.compile` does.
 
         Raises:
-          ValueError: where the loss takes probabilities instead of logits, a method that remembers
-            is another model's, or `jit_compile` meets more than one replica, which TensorFlow 2.15
+          ValueError: where the loss takes probabilities instead of logits, it is no number, or is a
+            sum over rows of batches that accumulate; where a method that remembers is another
+            model's; or where `jit_compile` meets more than one replica, which TensorFlow 2.15
             cannot do.
         """
         arguments = inspect.signature(super().compile).bind(*args, **kwargs).arguments
@@ -202,6 +209,7 @@ class OGMModel(ReportingModel):
             require_one_replica(self.distribute_strategy)
         for loss in tf.nest.flatten(arguments.get("loss")):
             require_logits(loss)
+            require_reduction(loss, self.accumulate_steps)
         if self.modulation is not None:
             self.modulation.claim(self)
         super().compile(*args, **kwargs)
@@ -317,7 +325,8 @@ class OGMModel(ReportingModel):
         done = self._accumulator.add(batch)
         run_if(done == 0, lambda: self._update(self._accumulator.mean(like=batch)))
         self._trackers.leftover.update_state(done)
-        return tf.math.is_finite(batch.loss)
+        # Of all replicas: what they keep a mean of must be put back on each, or on none.
+        return tf.math.is_finite(sum_over_replicas([batch.loss])[0])
 
     def _contribution(self, tape, losses: Losses, scores: tf.Tensor) -> Contribution:
         variables = self.trainable_variables

@@ -69,6 +69,22 @@ def require_logits(loss: Any) -> None:
         )
 
 
+def require_reduction(loss: Any, accumulate_steps: int) -> None:
+    """Refuses a loss that is no number, or that is no mean where means over batches are taken."""
+    reduction = getattr(loss, "reduction", None)
+    if reduction == keras.losses.Reduction.NONE:
+        raise ValueError(
+            "The loss must be one number a batch: leave out its `reduction`. "
+            f"Received: {loss.name} with reduction={reduction!r}."
+        )
+    if reduction == keras.losses.Reduction.SUM and accumulate_steps > 1:
+        raise ValueError(
+            "A loss that is a sum over rows does not accumulate over batches: leave out its "
+            f"`reduction`. Received: {loss.name} with reduction={reduction!r}, "
+            f"accumulate_steps={accumulate_steps}."
+        )
+
+
 def require_one_replica(strategy: tf.distribute.Strategy) -> None:
     if strategy.num_replicas_in_sync > 1:
         raise ValueError(

@@ -16,7 +16,7 @@ def is_kernel(variable: tf.Variable) -> bool:
     advise the same for dense layers inside an encoder (their issue 22).
     """
     leaf = variable.name.split("/")[-1].split(":")[0]
-    return variable.shape.rank >= 2 and "bias" not in leaf
+    return variable.shape.rank >= 2 and "bias" not in leaf and leaf not in ("gamma", "beta")
 
 
 def is_convolution_kernel(variable: tf.Variable) -> bool:

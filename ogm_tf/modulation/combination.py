@@ -114,7 +114,8 @@ class Combination(Modulation):
 
     def added_loss(self, step):
         losses = [method.added_loss(step) for method in self.methods if method.acts_on_loss]
-        return tf.add_n(losses) if losses else tf.zeros([])
+        # Some methods compute in float32 whatever the network does.
+        return tf.add_n([tf.cast(loss, losses[0].dtype) for loss in losses])
 
     def statistics(self, step):
         own = [method.statistics(step) for method in self.methods]

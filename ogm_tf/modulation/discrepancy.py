@@ -44,12 +44,12 @@ def _mean_ratios(
     scores: Mapping[str, tf.Tensor], ratio: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> dict[str, tf.Tensor]:
     scores = {name: tf.cast(score, tf.float32) for name, score in scores.items()}
-    num_others = float(len(scores) - 1)
     ratios = {}
     for name, score in scores.items():
         others = [other for other_name, other in scores.items() if other_name != name]
-        # Dividing each term keeps a sum of maxima from overflowing.
-        ratios[name] = tf.add_n([ratio(score, other) / num_others for other in others])
+        # In float64 a sum of maxima does not overflow, and many ratios of 1 have a mean of 1.
+        own = [tf.cast(ratio(score, other), tf.float64) for other in others]
+        ratios[name] = tf.cast(tf.add_n(own) / len(own), tf.float32)
     return ratios
 
 

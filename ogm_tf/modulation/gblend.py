@@ -47,8 +47,10 @@ class GBlend(Modulation):
                 "GBlend has no GBlendEstimator among the callbacks of `fit`: its weights stay as "
                 "they are."
             )
-        weights = tf.unstack(self.weights(len(step.unimodal)).read_value())
-        fused = (weights[0] - 1) * step.loss(step.logits)
+        loss = step.loss(step.logits)
+        weights = tf.cast(self.weights(len(step.unimodal)).read_value(), loss.dtype)
+        weights = tf.unstack(weights)
+        fused = (weights[0] - 1) * loss
         own = [
             weight * step.loss(logits)
             for weight, logits in zip(weights[1:], step.unimodal.values(), strict=True)

@@ -200,6 +200,16 @@ def owner_of_each(
     return [owners.get(id(variable)) for variable in variables]
 
 
+def scaled(gradient: Gradient, factor: tf.Tensor) -> Gradient:
+    """Returns a gradient, sparse where it is, times a factor `[]`; of None, None."""
+    if gradient is None:
+        return None
+    factor = tf.cast(factor, gradient.dtype)
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor
+
+
 def sum_of(one: Gradient, other: Gradient) -> Gradient:
     """Returns the sum of two gradients, of which either may be None."""
     if one is None or other is None:

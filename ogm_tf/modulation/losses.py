@@ -38,6 +38,37 @@ def share_of_loss(
     Raises:
       ValueError: where the model was not compiled with one loss.
     """
+    loss = _one_loss(compiled_loss, logits)
+    value = loss(labels, logits, sample_weight)
+    (weight,) = tf.nest.flatten(getattr(compiled_loss, "_loss_weights", None))
+    if weight is not None:
+        value *= tf.cast(weight, value.dtype)
+    if _is_mean(loss):
+        value /= tf.distribute.get_strategy().num_replicas_in_sync
+    return value
+
+
+def sum_of_loss(
+    compiled_loss: Any, labels: Any, logits: tf.Tensor, sample_weight: tf.Tensor | None
+) -> tf.Tensor:
+    """Returns the sum of a model's loss over this replica's rows, `[]`.
+
+    Those of batches of any sizes add up, whatever the reduction of the loss.
+
+    Args:
+      compiled_loss: As of `share_of_loss`.
+      labels: As of `share_of_loss`.
+      logits: As of `share_of_loss`.
+      sample_weight: As of `share_of_loss`.
+    """
+    value = share_of_loss(compiled_loss, labels, logits, sample_weight)
+    if _is_mean(_one_loss(compiled_loss, logits)):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        value *= tf.cast(tf.shape(logits)[0] * replicas, value.dtype)
+    return value
+
+
+def _one_loss(compiled_loss: Any, logits: tf.Tensor) -> keras.losses.Loss:
     if hasattr(compiled_loss, "_losses") and not compiled_loss.built:
         compiled_loss.build(logits)
     losses = tf.nest.flatten(getattr(compiled_loss, "_losses", None))
@@ -46,12 +77,9 @@ def share_of_loss(
             "A method that adds losses of each modality needs a model that was compiled with one "
             f"loss. Received: {losses}."
         )
-    (loss,) = losses
-    value = loss(labels, logits, sample_weight)
-    (weight,) = tf.nest.flatten(getattr(compiled_loss, "_loss_weights", None))
-    if weight is not None:
-        value *= tf.cast(weight, value.dtype)
-    means = (keras.losses.Reduction.AUTO, keras.losses.Reduction.SUM_OVER_BATCH_SIZE)
-    if loss.reduction in means:
-        value /= tf.distribute.get_strategy().num_replicas_in_sync
-    return value
+    return losses[0]
+
+
+def _is_mean(loss: keras.losses.Loss) -> bool:
+    reductions = keras.losses.Reduction
+    return loss.reduction in (reductions.AUTO, reductions.SUM_OVER_BATCH_SIZE)

@@ -22,15 +22,17 @@ class OGM(Modulation):
     The authors' code and their paper differ; where they do, this follows the paper (a tie damps
     nobody, no fixed number of modalities) but for two things taken from the code: the window of
     epochs and, by default, which variables are modulated. Optimisers that divide a gradient by its
-    running magnitude (Adam and its kin) cancel much of a slowly changing coefficient.
+    running magnitude (Adam and its kin) cancel much of a slowly changing coefficient. The gradient
+    of an embedding that is modulated is dense, so "lazy_adam" and the like touch all of its rows.
 
     Args:
       alpha: How strongly, finite and >= 0. The paper uses 0.1 (VGGSound) to 0.8 (CREMA-D).
       start_epoch: First epoch that is modulated, from 0.
       end_epoch: Last epoch that is modulated, included; None for the whole run. The authors' code
         uses 50 of 100.
-      variables: Which of an encoder's variables: "kernels" (rank >= 2, no bias of any rank), "conv"
-        (rank 4, the authors' code), "all" (the paper's text), or a function variable -> bool.
+      variables: Which of an encoder's variables: "kernels" (rank >= 2, but no bias and no
+        gain), "conv" (rank 4, the authors' code), "all" (the paper's text), or a function
+        variable -> bool.
       rule: Of the coefficient: "tanh" (the paper), "continuous" or "tpami"; see
         `ogm_tf.modulation.coefficients`.
 
@@ -125,7 +127,7 @@ class OGMGE(OGM):
         enhanced = scale_and_add_noise(
             [gradients[index] for index in chosen],
             [coefficients[index] for index in chosen],
-            tf.gather(seeds, chosen),
+            tf.gather(seeds, tf.constant(chosen, tf.int32)),
         )
         result = list(gradients)
         for index, value in zip(chosen, enhanced, strict=True):

@@ -30,7 +30,9 @@ class OPM(Modulation):
     The weakest modality has a ratio of at most 1, and is never dropped, so that no sample loses
     all. Modalities are compared by their whole features. Draws are those of a sample's place in its
     update: the same on one device and on many that get as many rows each, with and without
-    accumulated batches, but others where XLA compiles the step.
+    accumulated batches, but others where XLA compiles the step. The head is called twice in a step,
+    with whole features and with what is left of them; what it adds to the loss itself, such as the
+    penalty of an `activity_regularizer`, counts twice.
 
     Args:
       base: q_base, in [0, 1]. The authors' is 0.5.

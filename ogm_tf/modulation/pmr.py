@@ -82,7 +82,10 @@ class PMR(Modulation):
             )
         rows = tf.cast(tf.shape(terms[0])[0], tf.float32)
         rows *= tf.cast(tf.distribute.get_replica_context().num_replicas_in_sync, tf.float32)
-        return tf.reduce_sum(weighted(tf.add_n(terms), step.sample_weight)) / rows
+        # The last batch may leave a replica without rows.
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(weighted(tf.add_n(terms), step.sample_weight)), rows
+        )
 
     def statistics(self, step):
         targets = one_hot(step.logits, step.labels)

@@ -14,6 +14,7 @@ from ogm_tf.modulation.gradients import (
     modulate_gradients,
     owner_of_each,
     run_if,
+    scaled,
     sum_of,
     sum_over_replicas,
 )
@@ -108,14 +109,14 @@ def modulate_and_apply(
       epoch: As in `update`.
 
     Returns:
-      Whether each of the causes was finite, then the gradient of each variable: bool `[K]`.
+      Whether each of the causes was finite, then the gradient of each variable, before and after
+      it was modulated: bool `[K]`.
     """
     summed = sum_over_replicas([*batch.gradients, *batch.penalties, *batch.added])
     count = len(variables)
     gradients, penalties, added = summed[:count], summed[count : 2 * count], summed[2 * count :]
     whole = list(map(sum_of, gradients, added)) if added else gradients
     finite = are_finite([*causes, *whole])
-    all_finite = tf.reduce_all(finite)
     if method is not None and method.acts_on_gradients:
         gradients = modulate_gradients(
             method,
@@ -127,15 +128,12 @@ def modulate_and_apply(
             step=optimizer.iterations,
             active=method.is_active(epoch),
         )
+        finite &= tf.concat([tf.ones(len(causes), tf.bool), are_finite(gradients)], axis=0)
+    all_finite = tf.reduce_all(finite)
     if skips_by_itself(optimizer):
         # It looks at the gradients alone.
         factor = tf.where(all_finite, 1.0, math.nan)
-        gradients = [
-            None
-            if gradient is None
-            else tf.convert_to_tensor(gradient) * tf.cast(factor, gradient.dtype)
-            for gradient in gradients
-        ]
+        gradients = [scaled(gradient, factor) for gradient in gradients]
         apply_gradients(optimizer, gradients, variables)
     else:
         run_if(all_finite, lambda: apply_gradients(optimizer, gradients, variables))

@@ -11,7 +11,15 @@ import tensorflow as tf
 import ogm_tf
 from ogm_tf.gradient_blending import GBlendEstimator, blend
 from ogm_tf.modulation import AGM, OPM, PMR, GBlend
-from tests.ogm_tf.tiny_models import build, compiled, dataset, encoder
+from tests.ogm_tf.tiny_models import (
+    BATCH,
+    RATE,
+    build,
+    compiled,
+    dataset,
+    encoder,
+    logits_loss,
+)
 
 
 def test_heads_that_learn_much_and_overfit_little_weigh_most():
@@ -50,6 +58,61 @@ def test_heads_are_trained_without_what_the_joint_training_has_set_in_motion(nam
         for momentum in moving:
             np.testing.assert_array_equal(momentum, passes * 0.5)
     np.testing.assert_array_equal(found[0], found[1])
+
+
+def estimated_by_hand(training, held_out, epochs):
+    """Returns the weights of the estimate of `build()`, in loops of plain gradient descent."""
+
+    def losses(model, rows):
+        inputs, labels = next(iter(rows.unbatch().batch(1000)))
+        logits, parts = model(inputs, unimodal=True)
+        return [float(logits_loss()(labels, own)) for own in (logits, *parts.values())]
+
+    def measured(model):
+        return np.transpose([losses(model, rows) for rows in (training, held_out)])
+
+    before, after = measured(build()), []
+    for head in range(3):
+        model = build()
+        for inputs, labels in itertools.chain(*[training] * epochs):
+            with tf.GradientTape() as tape:
+                logits, parts = model(inputs, training=True, unimodal=True)
+                loss = logits_loss()(labels, [logits, *parts.values()][head])
+            variables = model.trainable_variables
+            gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+            for variable, gradient in zip(variables, gradients, strict=True):
+                variable.assign_sub(RATE * gradient)
+        after.append(measured(model)[head])
+    gained = np.maximum(before[:, 1] - np.array(after)[:, 1], 0)
+    overfit = np.subtract(*np.transpose(after)[::-1]) - (before[:, 1] - before[:, 0])
+    weights = gained / np.maximum(np.abs(overfit), gained.max() / 100) ** 2
+    return weights / weights.sum()
+
+
+@pytest.mark.parametrize("how", ["one", "replicas", "six at once", "summed"])
+def test_an_estimate_by_hand(how, mirrored):
+    """The last held-out batch has one row, which leaves a replica of two without any."""
+    training, held_out = dataset(7), dataset(3, seed=9).unbatch().take(17).batch(8)
+    with (mirrored if how == "replicas" else tf.distribute.get_strategy()).scope():
+        model = build(GBlend())
+        steps = 6 if how == "six at once" else 1
+        optimizer, loss = keras.optimizers.SGD(RATE), logits_loss()
+        if how == "summed":
+            optimizer, loss = keras.optimizers.SGD(RATE / BATCH), logits_loss(reduction="sum")
+        model.compile(optimizer, loss, steps_per_execution=steps)
+    estimator = GBlendEstimator(training, held_out, epochs=2)
+    estimator.set_model(model)
+    found = estimator.estimate()
+    expected = estimated_by_hand(training, held_out, epochs=2)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
+    assert np.sort(expected)[1] > 0.01
+    assert int(model._steps_per_execution.numpy()) == steps
+
+
+def test_a_pass_without_an_update_is_refused():
+    estimator = GBlendEstimator(dataset(3), dataset(2))
+    with pytest.raises(ValueError, match="Received: 3 batches, accumulate_steps=4"):
+        estimator.set_model(compiled(build(GBlend(), accumulate_steps=4)))
 
 
 def test_an_estimate_that_finds_nothing_says_so(caplog):

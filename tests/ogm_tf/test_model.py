@@ -6,7 +6,17 @@ import pytest
 import tensorflow as tf
 
 import ogm_tf
-from tests.ogm_tf.tiny_models import BATCH, CLASSES, build, compiled, data, dataset, logits_loss
+from tests.ogm_tf.tiny_models import (
+    BATCH,
+    CLASSES,
+    build,
+    compiled,
+    data,
+    dataset,
+    eager,
+    logits_loss,
+    step_change,
+)
 
 
 def plain_twin():
@@ -133,6 +143,42 @@ def test_noise_is_added_to_every_kernel_and_nothing_else():
             np.testing.assert_allclose(added, 0, atol=1e-6)
     assert len(noises) == 2
     assert abs(np.corrcoef(*noises)[0, 1]) < 0.025
+
+
+def test_noise_is_that_of_the_step_and_of_the_seed():
+    def noise(seed, steps):
+        """What each of some steps from the same weights adds to those of OGM."""
+        found = []
+        for method in (ogm_tf.OGM(0.5), ogm_tf.OGMGE(0.5, seed=seed)):
+            model = eager(method)
+            start = model.get_weights()
+            for _ in range(steps):
+                model.set_weights(start)
+                change = step_change(model, *data())
+            found.append(np.concatenate([own.ravel() for own in change]))
+        return found[1] - found[0]
+
+    drawn = [noise(0, 1), noise(0, 1), noise(0, 2), noise(1, 1)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    for other in drawn[2:]:
+        assert abs(np.corrcoef(drawn[0], other)[0, 1]) < 0.4
+
+
+def test_a_network_of_frozen_encoders_trains_its_head():
+    model = build(ogm_tf.OGMGE(0.5))
+    for own in model.encoders.values():
+        own.trainable = False
+    compiled(model)
+    before = model.fusion.get_weights()
+    model.train_on_batch(*data())
+    assert np.abs(model.fusion.get_weights()[0] - before[0]).max() > 0
+
+
+def test_a_loss_that_is_no_number_or_no_mean_is_refused():
+    model = build(ogm_tf.OGM(0.5), accumulate_steps=2)
+    for reduction in ("none", "sum"):
+        with pytest.raises(ValueError, match=f"leave out its `reduction`. .*='{reduction}'"):
+            model.compile("sgd", logits_loss(reduction=reduction))
 
 
 def test_one_device_equals_two_replicas(mirrored):
@@ -264,6 +310,40 @@ def test_sparse_gradients_are_modulated():
     np.testing.assert_allclose(
         before - table.numpy(), coefficient * tf.convert_to_tensor(gradient).numpy(), atol=1e-6
     )
+
+
+def test_loss_scaling_leaves_sparse_gradients_sparse():
+    """Of what lies in no batch an optimiser such as lazy_adam changes nothing."""
+    changed = []
+    for scaled in (False, True):
+        keras.utils.set_random_seed(0)
+        encoders = {
+            name: keras.Sequential(
+                [
+                    keras.layers.Input((4,), dtype="int32"),
+                    keras.layers.Embedding(20, 3),
+                    keras.layers.Flatten(),
+                ],
+                name=name,
+            )
+            for name in ("text", "tags")
+        }
+        model = ogm_tf.OGMModel(encoders, ogm_tf.fusion.Sum(3))
+        optimizer = ogm_tf.optimizers.get("lazy_adam", learning_rate=0.1)
+        if scaled:
+            optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer, initial_scale=8)
+        compiled(model, optimizer)
+        batches = [
+            {name: np.array([seen, seen], np.int32) for name in encoders}
+            for seen in ([0, 1, 2, 3], [4, 5, 6, 7])
+        ]
+        model(batches[0])
+        start = model.get_weights()
+        for rows in batches:
+            model.train_on_batch(rows, np.array([0, 1]))
+        changed.append(model.get_weights()[0] - start[0])
+    np.testing.assert_allclose(*changed, atol=1e-6)
+    assert np.any(changed[0][:8]) and not np.any(changed[0][8:])
 
 
 def test_three_modalities():

@@ -160,6 +160,34 @@ def test_a_bad_batch_spoils_only_its_own_accumulation():
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+class OwnAverage(keras.layers.Layer):
+    """Takes from its rows their average, of which replicas keep a mean."""
+
+    def build(self, shape):
+        mean = tf.VariableAggregation.MEAN
+        self.average = self.add_weight("mean", [shape[-1]], trainable=False, aggregation=mean)
+
+    def call(self, rows):
+        self.average.assign(0.9 * self.average + 0.1 * tf.reduce_mean(rows, axis=0))
+        return rows - self.average
+
+
+@pytest.mark.parametrize("accumulate_steps", [1, 2])
+def test_an_average_over_replicas_is_put_back_where_one_of_them_is_bad(mirrored, accumulate_steps):
+    with mirrored.scope():
+        encoders = {
+            name: keras.Sequential([keras.layers.Input((6,)), OwnAverage(), encoder(name)])
+            for name in ("visual", "audio")
+        }
+        fusion = ogm_tf.fusion.Concat(3)
+        model = ogm_tf.OGMModel(encoders, fusion, ogm_tf.OGM(0.5), accumulate_steps)
+        model(data()[0])
+        compiled(model)
+    history = model.fit(batches({2}, value=np.nan), verbose=0).history
+    assert history["skipped_steps"] == [1]
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
 def test_loss_scaling_sees_what_is_not_finite():
     """It halves its scale and skips the step by itself."""
     optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.1))

@@ -22,8 +22,8 @@ def encoder(name, units=4, regularizer=None, dtype=None):
     )
 
 
-def logits_loss():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+def logits_loss(**kwargs):
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, **kwargs)
 
 
 def build(

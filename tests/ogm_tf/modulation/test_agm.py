@@ -56,6 +56,43 @@ def test_agm_shares_what_three_modalities_say_together():
     np.testing.assert_allclose(parts["audio"], audio, atol=1e-5)
 
 
+def test_three_modalities_are_compared_with_the_mean_of_all_steps_before():
+    names = ("visual", "audio", "flow")
+    model = eager(AGM(alpha=0.4), names=names)
+
+    def ahead(losses):
+        others = (losses.sum() - losses) / 2
+        return np.exp(others - losses)
+
+    seen = []
+    for seed in range(4):
+        inputs, labels = data(seed=seed, names=names)
+        step = model._step(inputs, labels, labels, None, *model(inputs, unimodal=True))
+        parts = ogm_tf.modulation.agm.marginal_logits(step).values()
+        rows = np.arange(BATCH)
+        losses = np.array([-np.log(softmax(p.numpy())[rows, labels]).mean() for p in parts])
+        expected = np.ones(3)
+        if seen:
+            expected = np.exp(0.4 * (ahead(np.mean(seen, axis=0)) - ahead(losses)))
+        seen.append(losses)
+        result = model.train_on_batch(inputs, labels, return_dict=True, reset_metrics=True)
+        found = [result[f"{name}_coefficient"] for name in names]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.ptp(expected) > 0.01
+
+
+def test_a_gap_counts_as_seven_at_most():
+    method = AGM(alpha=0.5)
+    ratios = {"visual": tf.constant(1.0), "audio": tf.constant(1.0)}
+    method.coefficients(ratios)
+    method.state["AGM.mean"].assign([0.0, 3.0])
+    method.state["AGM.count"].assign(1.0)
+    found = method.coefficients(ratios)
+    # tau is e^3 and e^-3.
+    assert float(found["visual"]) == pytest.approx(np.exp(0.5 * 7))
+    assert float(found["audio"]) == pytest.approx(np.exp(0.5 * (np.exp(-3) - 1)))
+
+
 def test_agm_counts_rows_by_their_weight():
     method = AGM()
     model = eager(method)
@@ -81,13 +118,16 @@ def test_answers_that_are_wrong_beyond_doubt_leave_finite_weights():
     assert 10 < np.max(method.state["AGM.mean"]) <= largest + 1e-4
 
 
-def test_a_coefficient_that_is_too_large_skips_the_step():
-    model = eager(AGM(alpha=20.0))
+@pytest.mark.parametrize("alpha", [12.0, 20.0])
+def test_a_coefficient_that_is_too_large_skips_the_step(alpha):
+    """The smaller of them is a number, and what it makes of the gradients is none."""
+    model = eager(AGM(alpha=alpha))
     model.fusion.kernel.assign(18000 * model.fusion.kernel)
     model.train_on_batch(*data())
     before = model.get_weights()
     assert model.train_on_batch(*data(seed=1), return_dict=True)["skipped_steps"] == 1
-    assert model.last_skipped == "what the method makes of the batch"
+    cause = "what the method makes of the batch" if alpha == 20 else "the gradient of"
+    assert model.last_skipped.startswith(cause)
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert model.modulation.state["AGM.count"] == 1

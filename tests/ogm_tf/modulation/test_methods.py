@@ -200,6 +200,37 @@ def test_half_precision_trains_alike(make, policy):
         np.testing.assert_allclose(ours, theirs, atol=0.03)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size"])
+def test_losses_of_any_reduction_are_those_of_all_replicas(reduction, mirrored):
+    found = []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        with strategy.scope():
+            model = build(Unimodal(0.5))
+            model.compile(keras.optimizers.SGD(RATE), logits_loss(reduction=reduction))
+        model.fit(dataset(2), verbose=0)
+        found.append(model.get_weights())
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [PMR, AGM, OPM, GBlend, MMPareto])
+def test_a_replica_without_rows_skips_no_step(make, mirrored):
+    with mirrored.scope():
+        model = compiled(build(make()))
+    rows = dataset(3).unbatch().take(2 * BATCH + 1).batch(BATCH)
+    assert model.fit(rows, epochs=2, verbose=0).history["skipped_steps"] == [0, 0]
+
+
+@pytest.mark.parametrize("make", [GBlend, lambda: PMR() + Unimodal()])
+def test_networks_of_float64_train(make):
+    keras.mixed_precision.set_global_policy("float64")
+    model = compiled(build(make()))
+    before = model.get_weights()
+    model.train_on_batch(*data())
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        assert ours.dtype == "float64" and np.abs(ours - theirs).max() > 0
+
+
 def test_a_gradient_of_an_added_loss_that_is_not_finite_is_skipped():
     """The loss itself, 0, is finite."""
 

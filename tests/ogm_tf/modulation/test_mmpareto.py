@@ -83,6 +83,16 @@ def test_mmpareto_mixes_in_every_encoder_and_leaves_the_head():
         np.testing.assert_allclose(found, own, atol=2e-5)
 
 
+def test_regularisation_is_not_mixed():
+    model, inputs, labels = in_conflict(MMPareto(), regularizer=keras.regularizers.L2(0.5))
+    plain, *_ = in_conflict(MMPareto())
+    changes = [step_change(own, inputs, labels) for own in (model, plain)]
+    for layer in (model.encoders["visual"].layers[0], model.encoders["audio"].layers[0]):
+        (index,) = [i for i, v in enumerate(model.trainable_variables) if v is layer.kernel]
+        start = layer.kernel + RATE * changes[0][index]
+        np.testing.assert_allclose(changes[0][index] - changes[1][index], start, atol=2e-5)
+
+
 def factors_of(model, inputs, labels):
     """Returns by NumPy what the audio encoder's two gradients are multiplied by."""
     joint, _, audio = gradients_of(model, inputs, labels)

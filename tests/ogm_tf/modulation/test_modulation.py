@@ -91,6 +91,12 @@ def test_ratio_of_three_is_the_mean_over_the_others():
     assert float(ratios["a"]) == pytest.approx((0.6 / 0.5 + 0.6 / 0.1) / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize("count", range(2, 24))
+def test_a_tie_of_any_number_damps_nobody(count):
+    ratios = modulation.discrepancy_ratios({str(index): 0.3 for index in range(count)})
+    assert {float(value) for value in modulation.coefficients(ratios, 0.5).values()} == {1.0}
+
+
 def test_ratios_need_two():
     with pytest.raises(ValueError, match="Received: \\['audio'\\]"):
         modulation.discrepancy_ratios({"audio": 1.0})
@@ -127,6 +133,7 @@ def test_filters_choose_by_rank_and_name():
     network = keras.Sequential(
         [
             keras.layers.Conv1D(2, 3, input_shape=(8, 4)),
+            keras.layers.LayerNormalization(axis=[1, 2]),
             keras.layers.GRU(3, reset_after=True),
             keras.layers.Dense(2),
         ]
@@ -140,7 +147,7 @@ def test_filters_choose_by_rank_and_name():
     assert accepted(OGM(0.1)) == ["kernel:0", "kernel:0", "recurrent_kernel:0", "kernel:0"]
     assert len(accepted(OGM(0.1, variables="all"))) == len(network.trainable_variables)
     assert accepted(OGM(0.1, variables=lambda v: "recurrent" in v.name)) == ["recurrent_kernel:0"]
-    with pytest.raises(ValueError, match="'sound' owns 7 trainable variables.*none accepted"):
+    with pytest.raises(ValueError, match="'sound' owns 9 trainable variables.*none accepted"):
         accepted(OGM(0.1, variables="conv"))
 
 
