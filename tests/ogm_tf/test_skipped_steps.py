@@ -168,8 +168,9 @@ class OwnAverage(keras.layers.Layer):
         self.average = self.add_weight("mean", [shape[-1]], trainable=False, aggregation=mean)
 
     def call(self, rows):
-        self.average.assign(0.9 * self.average + 0.1 * tf.reduce_mean(rows, axis=0))
-        return rows - self.average
+        average = tf.reduce_mean(rows, axis=0)
+        self.average.assign(0.9 * self.average + 0.1 * average)
+        return rows - average
 
 
 @pytest.mark.parametrize("accumulate_steps", [1, 2])
