@@ -39,7 +39,7 @@ def run(settings: TrainSettings) -> dict[str, dict[str, float]]:
     without_effect = settings_without_effect(settings)
     if settings.modulation != "none" and without_effect:
         logging.info(
-            "Without effect, for --modulation=%s has none of it: %s.",
+            "--modulation=%s does not use %s.",
             settings.modulation,
             ", ".join(f"--{name}" for name in without_effect),
         )

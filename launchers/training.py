@@ -20,7 +20,6 @@ METHODS = tuple(name for name in SETTINGS_OF_METHODS if name != "none")
 # Presets of datasets give them whatever the method is.
 _OF_PRESETS = ("alpha", "modulation_start_epoch", "modulation_end_epoch")
 METHODS_WITH_ALPHA = tuple(name for name, own in SETTINGS_OF_METHODS.items() if "alpha" in own)
-_WITH_ALPHA = f"{', '.join(METHODS_WITH_ALPHA[:-1])} and {METHODS_WITH_ALPHA[-1]}"
 # Heads that `ogm_tf.modulation.OPM` refuses.
 FUSIONS_WITHOUT_OPM = ("film", "gated")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -43,12 +42,10 @@ class FitSettings(LauncherSettings):
 
     output_dir: str = setting(dataclasses.MISSING, "Folder of the run.")
     modulation: str = setting("none", "Balancing of the gradients.", choices=COMMON_MODULATIONS)
-    alpha: float = not_negative(0.5, f"Strength of {_WITH_ALPHA}.")
-    modulation_start_epoch: int = not_negative(
-        0, f"First epoch of {_WITH_ALPHA}; other methods act in all."
-    )
+    alpha: float = not_negative(0.5, "Strength of the modulation.")
+    modulation_start_epoch: int = not_negative(0, "First epoch that is modulated.")
     modulation_end_epoch: int | None = not_negative(
-        None, f"Last epoch, included, of {_WITH_ALPHA}; by default the last of the run."
+        None, "Last epoch that is modulated, included; by default the last of the run."
     )
     modulation_variables: str = setting(
         "kernels", "Variables of an encoder that ogm and ogm_ge modulate.",
@@ -143,7 +140,7 @@ def unowned_settings(methods: Collection[str]) -> dict[str, Any]:
 
 
 def settings_without_effect(settings: "TrainSettings") -> list[str]:
-    """Returns the settings that are given, and count for nothing with its methods."""
+    """Returns the settings that differ from their defaults, and that none of its methods has."""
     fields = TrainSettings.__dataclass_fields__
     names = _of_others(settings.all_methods())
     return [name for name in names if getattr(settings, name) != fields[name].default]
@@ -167,8 +164,9 @@ class TrainSettings(FitSettings, RecordsSettings):
     """Settings of `train`. The defaults are the papers', but for alpha, which it tunes."""
 
     modulation: str = setting(
-        "none", f"Balancing of the modalities: {METHOD_RULE}.", rule=METHOD_RULE, holds=is_method
-    )
+        "none", f"Balancing of the modalities: {METHOD_RULE}. --alpha and the first and last epoch "
+        f"are of {', '.join(METHODS_WITH_ALPHA)} alone.", rule=METHOD_RULE, holds=is_method,
+    )  # fmt: skip
     unimodal_weight: float = not_negative(
         1.0, "Of each modality's own loss, with --modulation=unimodal."
     )
@@ -242,7 +240,7 @@ class TrainSettings(FitSettings, RecordsSettings):
             if value != default:
                 owners = " or ".join(m for m, own in SETTINGS_OF_METHODS.items() if name in own)
                 raise ValueError(
-                    f"--{name} counts with {owners} alone. Received: {name}={value!r}, "
+                    f"--{name} must go with the method {owners}. Received: {name}={value!r}, "
                     f"and the methods {', '.join(sorted(methods))}."
                 )
         if "opm" in methods and self.fusion in FUSIONS_WITHOUT_OPM:

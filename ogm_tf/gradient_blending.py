@@ -63,7 +63,8 @@ class GBlendEstimator(keras.callbacks.Callback):
 
     Raises:
       ValueError: where a number is out of its range, or a dataset says of itself that it has no
-        batches or no end.
+        batches or no end; in `fit` where the model has no `GBlend`, a pass would make no update, or
+        there are no rows to measure.
     """
 
     def __init__(
@@ -99,12 +100,12 @@ class GBlendEstimator(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
+        self._method().has_estimator = True
         if self.steps < model.accumulate_steps:
             raise ValueError(
-                "A pass of GBlendEstimator must have the batches of one update. "
-                f"Received: {self.steps} batches, accumulate_steps={model.accumulate_steps}."
+                "`steps` must be at least the model's accumulate_steps, or a pass makes no update. "
+                f"Received: steps={self.steps}, accumulate_steps={model.accumulate_steps}."
             )
-        self._method().has_estimator = True
 
     def on_epoch_begin(self, epoch, logs=None):
         # What a checkpoint remembers of the method is put back in the first step, after this.
@@ -240,8 +241,8 @@ class GBlendEstimator(keras.callbacks.Callback):
             *sums, rows = np.sum(of_batches, axis=0) if of_batches else [0.0]
             if not rows:
                 raise ValueError(
-                    "GBlendEstimator must have batches to measure losses on. "
-                    f"Received: none, of {data!r}."
+                    "GBlendEstimator must have rows of non-zero weight to measure losses on. "
+                    f"Received: {len(of_batches)} batches without any, of {data!r}."
                 )
             found.append(np.array(sums) / rows)
         return list(zip(*found, strict=True))

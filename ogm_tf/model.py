@@ -144,7 +144,7 @@ class OGMModel(ReportingModel):
             features.append(feature)
         fused, unimodal = self.fusion(features)
         method = self.modulation
-        if training and method is not None and (method.acts_on_features or method.needs_features):
+        if training and method is not None:
             self._step_features.features = dict(zip(self.encoders, features, strict=True))
         if training and method is not None and method.acts_on_features:
             changed = method.change_features(self._step_features.features, self._moment())
@@ -199,10 +199,10 @@ class OGMModel(ReportingModel):
         """Configures training as `keras.Model.compile` does.
 
         Raises:
-          ValueError: where the loss takes probabilities instead of logits, it is no number, or is a
-            sum over rows of batches that accumulate; where a method that remembers is another
-            model's; or where `jit_compile` meets more than one replica, which TensorFlow 2.15
-            cannot do.
+          ValueError: where the loss takes probabilities instead of logits, is not reduced to one
+            number, or is a sum while `accumulate_steps` > 1; where a method that remembers is
+            another model's; or where `jit_compile` meets more than one replica, which TensorFlow
+            2.15 cannot do.
         """
         arguments = inspect.signature(super().compile).bind(*args, **kwargs).arguments
         if arguments.get("jit_compile"):

@@ -10,7 +10,7 @@ VariableFilter = Callable[[tf.Variable], bool]
 
 
 def is_kernel(variable: tf.Variable) -> bool:
-    """Accepts weights of rank 2 and above; no bias of any rank, no gain of a normalisation.
+    """Accepts weights of rank 2 and above; no bias of any rank, no `gamma` or `beta`.
 
     The authors modulate convolution kernels because their encoders consist of convolutions, and
     advise the same for dense layers inside an encoder (their issue 22).

@@ -114,8 +114,11 @@ class Combination(Modulation):
 
     def added_loss(self, step):
         losses = [method.added_loss(step) for method in self.methods if method.acts_on_loss]
+        if not losses:
+            return tf.zeros([])
         # Some methods compute in float32 whatever the network does.
-        return tf.add_n([tf.cast(loss, losses[0].dtype) for loss in losses])
+        widest = max((loss.dtype for loss in losses), key=lambda dtype: dtype.size)
+        return tf.add_n([tf.cast(loss, widest) for loss in losses])
 
     def statistics(self, step):
         own = [method.statistics(step) for method in self.methods]

@@ -60,6 +60,14 @@ class Step(NamedTuple):
     network: Callable[[Any], tf.Tensor]
 
 
+# The hooks of each place in a step.
+_HOOKS = {
+    "acts_on_features": ("change_features",),
+    "acts_on_loss": ("loss", "added_loss"),
+    "acts_on_gradients": ("coefficients", "modulate"),
+}
+
+
 class Modulation:
     """A way to balance modalities; the base of all, which balances nothing.
 
@@ -69,7 +77,8 @@ class Modulation:
     2. loss: `loss`, a term beside the model's own;
     3. gradients: `coefficients` or `modulate`, summed over replicas and before the optimiser.
 
-    A step does without the places that no method of it acts in.
+    A step does without the places that no method of it acts in. What else a class has to say of
+    itself are the attributes below, such as `remembers` where it has a `state`.
 
     What it compares the modalities by, `statistics`, are sums over the rows of a batch, so that
     those of all replicas, and of all batches of one update, add up to those of one batch of all
@@ -95,7 +104,7 @@ class Modulation:
     adds_unimodal_losses = False
     # Whether `change_features` puts zeros in place of whole features.
     drops_features = False
-    # Whether it reads `Step.features`.
+    # Whether it reads `Step.features`, and so needs a network of encoders and a fusion.
     needs_features = False
     # Whether it has a `state`, and so belongs to one network.
     remembers = False
@@ -103,12 +112,17 @@ class Modulation:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
 
-        def overrides(*hooks):
-            return any(getattr(cls, hook) is not getattr(Modulation, hook) for hook in hooks)
+        def overrides(hook):
+            return getattr(cls, hook) is not getattr(Modulation, hook)
 
-        cls.acts_on_features = overrides("change_features")
-        cls.acts_on_loss = overrides("loss", "added_loss")
-        cls.acts_on_gradients = overrides("coefficients", "modulate")
+        for place, hooks in _HOOKS.items():
+            if place not in cls.__dict__:
+                setattr(cls, place, any(map(overrides, hooks)))
+        if cls.separates_losses and not overrides("modulate"):
+            raise TypeError(
+                "A method with `separates_losses` must override `modulate`, which gets the "
+                f"gradients of both losses. Received: {cls.__name__}, which does not."
+            )
 
     def __init__(self, start_epoch: int = 0, end_epoch: int | None = None):
         if not is_integer(start_epoch) or start_epoch < 0:
@@ -234,7 +248,7 @@ class Modulation:
     ) -> list[Gradient]:
         """Returns the modulated gradients of all trainable variables: coefficient times gradient.
 
-        Of what it returns, that beside None among the coefficients counts for nothing.
+        What it returns beside a coefficient of None is ignored.
 
         Args:
           gradients: Of every trainable variable, in a fixed order, already summed over replicas;

@@ -38,14 +38,8 @@ def share_of_loss(
     Raises:
       ValueError: where the model was not compiled with one loss.
     """
-    loss = _one_loss(compiled_loss, logits)
-    value = loss(labels, logits, sample_weight)
-    (weight,) = tf.nest.flatten(getattr(compiled_loss, "_loss_weights", None))
-    if weight is not None:
-        value *= tf.cast(weight, value.dtype)
-    if _is_mean(loss):
-        value /= tf.distribute.get_strategy().num_replicas_in_sync
-    return value
+    value, is_mean = _of_rows(compiled_loss, labels, logits, sample_weight)
+    return value / tf.distribute.get_strategy().num_replicas_in_sync if is_mean else value
 
 
 def sum_of_loss(
@@ -60,15 +54,18 @@ def sum_of_loss(
       labels: As of `share_of_loss`.
       logits: As of `share_of_loss`.
       sample_weight: As of `share_of_loss`.
+
+    Raises:
+      ValueError: as of `share_of_loss`.
     """
-    value = share_of_loss(compiled_loss, labels, logits, sample_weight)
-    if _is_mean(_one_loss(compiled_loss, logits)):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        value *= tf.cast(tf.shape(logits)[0] * replicas, value.dtype)
-    return value
+    value, is_mean = _of_rows(compiled_loss, labels, logits, sample_weight)
+    return value * tf.cast(tf.shape(logits)[0], value.dtype) if is_mean else value
 
 
-def _one_loss(compiled_loss: Any, logits: tf.Tensor) -> keras.losses.Loss:
+def _of_rows(
+    compiled_loss: Any, labels: Any, logits: tf.Tensor, sample_weight: tf.Tensor | None
+) -> tuple[tf.Tensor, bool]:
+    """Returns the loss of this replica's rows, and whether it is a mean over them or a sum."""
     if hasattr(compiled_loss, "_losses") and not compiled_loss.built:
         compiled_loss.build(logits)
     losses = tf.nest.flatten(getattr(compiled_loss, "_losses", None))
@@ -77,9 +74,9 @@ def _one_loss(compiled_loss: Any, logits: tf.Tensor) -> keras.losses.Loss:
             "A method that adds losses of each modality needs a model that was compiled with one "
             f"loss. Received: {losses}."
         )
-    return losses[0]
-
-
-def _is_mean(loss: keras.losses.Loss) -> bool:
-    reductions = keras.losses.Reduction
-    return loss.reduction in (reductions.AUTO, reductions.SUM_OVER_BATCH_SIZE)
+    (loss,) = losses
+    value = loss(labels, logits, sample_weight)
+    (weight,) = tf.nest.flatten(getattr(compiled_loss, "_loss_weights", None))
+    if weight is not None:
+        value *= tf.cast(weight, value.dtype)
+    return value, loss.reduction != keras.losses.Reduction.SUM

@@ -27,8 +27,8 @@ class MMPareto(Modulation):
     encoder has one a and one length, as in the paper; the authors' code takes the length tensor by
     tensor, and shortens none. The coefficient that `fit` reports is always 1: nothing is damped.
 
-    Where g and u are opposite to within 1e-3 of a radian, float32 holds next to nothing of g + u,
-    and the length of the step is only about that.
+    Where g and u are opposite to within about 1e-3 of a radian, float32 cannot hold |h|: the step
+    may have another length, or be 0.
 
     Outside of its window of epochs training is that of `Unimodal(1.0)`.
 

@@ -30,8 +30,8 @@ class OGM(Modulation):
       start_epoch: First epoch that is modulated, from 0.
       end_epoch: Last epoch that is modulated, included; None for the whole run. The authors' code
         uses 50 of 100.
-      variables: Which of an encoder's variables: "kernels" (rank >= 2, but no bias and no
-        gain), "conv" (rank 4, the authors' code), "all" (the paper's text), or a function
+      variables: Which of an encoder's variables: "kernels" (rank >= 2, but no bias, gamma
+        or beta), "conv" (rank 4, the authors' code), "all" (the paper's text), or a function
         variable -> bool.
       rule: Of the coefficient: "tanh" (the paper), "continuous" or "tpami"; see
         `ogm_tf.modulation.coefficients`.

@@ -100,7 +100,8 @@ def modulate_and_apply(
 
     Args:
       batch: What this replica contributes.
-      causes: Of all replicas, what must be finite besides the gradients, such as the loss.
+      causes: Of all replicas, what must be finite besides the gradients, such as the loss; the
+        last of them is what the method makes of the batch.
       coefficients: Of each branch, `[]`.
       branches: As in `update`.
       variables: As in `update`.
@@ -109,8 +110,8 @@ def modulate_and_apply(
       epoch: As in `update`.
 
     Returns:
-      Whether each of the causes was finite, then the gradient of each variable, before and after
-      it was modulated: bool `[K]`.
+      Whether each of the causes was finite, then the gradient of each variable: bool `[K]`. What
+      becomes infinite when it is modulated is what the method makes of the batch.
     """
     summed = sum_over_replicas([*batch.gradients, *batch.penalties, *batch.added])
     count = len(variables)
@@ -118,17 +119,20 @@ def modulate_and_apply(
     whole = list(map(sum_of, gradients, added)) if added else gradients
     finite = are_finite([*causes, *whole])
     if method is not None and method.acts_on_gradients:
+        owners = owner_of_each(branches, variables, method.accepts)
         gradients = modulate_gradients(
             method,
             gradients,
             penalties,
             coefficients,
-            owner_of_each(branches, variables, method.accepts),
+            owners,
             added,
             step=optimizer.iterations,
             active=method.is_active(epoch),
         )
-        finite &= tf.concat([tf.ones(len(causes), tf.bool), are_finite(gradients)], axis=0)
+        made = [gradient for gradient, owner in zip(gradients, owners, strict=True) if owner]
+        is_method = tf.range(len(causes) + count) == len(causes) - 1
+        finite &= tf.reduce_all(are_finite(made)) | ~tf.reduce_all(finite) | ~is_method
     all_finite = tf.reduce_all(finite)
     if skips_by_itself(optimizer):
         # It looks at the gradients alone.

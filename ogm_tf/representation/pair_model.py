@@ -133,7 +133,7 @@ class PairModel(OGMModel):
         return GroupTrackers()
 
     def _causes(self):
-        return ["the loss"]
+        return ["the loss", "what the method makes of the batch"]
 
     def _learn(self, tape, losses, step):
         labels = tf.reshape(step.labels, [-1])
@@ -154,7 +154,7 @@ class PairModel(OGMModel):
         batch = self._contribution_of_groups(tape, losses, scores, labels, coefficients)
         finite = modulate_and_apply(
             batch,
-            [loss_of_all],
+            [loss_of_all, tf.add_n(list(coefficients.values()))],
             # The rows have been scaled: what is left to do is the noise.
             {name: tf.ones([]) for name in self.branches},
             self.branches,

@@ -2,7 +2,9 @@
 
 import json
 import pathlib
+import re
 
+import numpy as np
 import pytest
 
 import launchers
@@ -11,11 +13,13 @@ from launchers.fitting import run_config
 from launchers.runs import RunFolder
 from launchers.settings import from_flagfile
 from launchers.training import METHODS, TrainSettings
+from ogm_tf.analysis import intervals
 
 PRESETS = pathlib.Path(launchers.__file__).parent / "presets"
 PRESET = str(PRESETS / "synthetic.flags")
 METHOD_PRESETS = PRESETS / "methods"
 BENCHMARKS = pathlib.Path(methods.__file__).parent
+DOCS = BENCHMARKS.parent / "docs"
 
 
 def published(name):
@@ -47,15 +51,46 @@ def test_every_preset_of_a_method_is_what_grid_digits_chose(preset):
 @pytest.mark.parametrize("name", ["grid", "synthetic"])
 def test_the_page_has_the_numbers_of_the_results(name):
     result = published(name)
-    tables = f"{methods.table(result['test'], result['step_ms'])}\n\n"
-    tables += methods.trials_table(result["tuning"])
+    tables = methods.table(result["test"], result["step_ms"]).split("\n\n")
+    tables.append(methods.trials_table(result["tuning"]))
     page = (BENCHMARKS / "methods.md").read_text("utf-8")
-    missing = [line for line in tables.splitlines() if line not in page.splitlines()]
-    assert not missing
+    section = page.split("\n## ")[1 + ["grid", "synthetic"].index(name)]
+    assert re.findall(r"(?:^\|.*\|$\n?)+", section, re.MULTILINE) == [f"{own}\n" for own in tables]
     assert result["chosen"] == {
         method: methods.best(methods.TRIALS[method], scores)
         for method, scores in result["tuning"].items()
     }
+
+
+def test_the_page_that_helps_to_choose_has_the_numbers_of_the_results():
+    """Rounded, in the order of the results, and marked where they are chance."""
+    result = published("grid")
+    tests, names = result["test"], list(result["test"])
+    columns = ("fused", "visual", methods.SWEEP)
+    methods_of_test = [name for name in names if name != "none" and "only" not in name]
+    chance = set()
+    for column in columns[1:]:
+        differences = [
+            [a[column] - b[column] for a, b in zip(tests[name], tests["none"], strict=True)]
+            for name in methods_of_test
+        ]
+        ps = intervals.holm([intervals.student_p(own) for own in differences])
+        chance |= {(n, column) for n, p in zip(methods_of_test, ps, strict=True) if p > 0.05}
+    expected = []
+    for name, rows in tests.items():
+        cells = []
+        for column in columns:
+            mean = np.mean([row[column] for row in rows])
+            mark = " †" if (name, column) in chance else ""
+            cells.append(f"{mean:.2f}".removeprefix("0") + mark)
+        ratio = np.median(result["step_ms"][name]) / np.median(result["step_ms"]["none"])
+        expected.append([*cells, f"{ratio:.1f}"])
+    # Sound alone has no visual branch.
+    expected[names.index("audio only")][1] = "–"
+    page = (DOCS / "methods.md").read_text("utf-8")
+    lines = page[page.index("| method | fused |") :].splitlines()[2 : 2 + len(names)]
+    found = [[cell.strip() for cell in line.split("|")[2:6]] for line in lines]
+    assert [[*own[:3], own[3].split(",")[0]] for own in found] == expected
 
 
 def test_all_methods_are_compared():

@@ -83,10 +83,10 @@ def test_methods_with_a_memory_go_on_where_they_were_stopped(
         ("best", "none or different ones of ogm, .* Received: modulation='best'"),
         ("gblend+unimodal", "losses twice. Received: GBlend [+] Unimodal"),
         ("ogm+agm+opm", "must not be film or gated. Received: fusion='film'"),
-        ("opm", "counts with unimodal alone.* Received: unimodal_weight=3.0, and the methods opm"),
+        ("opm", "go with the method unimodal.* Received: unimodal_weight=3.0, and the methods opm"),
         (
             "mmpareto",
-            "counts with ogm or ogm_ge alone.* modulation_rule='tpami', and the methods mm",
+            "go with the method ogm or ogm_ge.* modulation_rule='tpami', and the methods mm",
         ),
     ],
 )

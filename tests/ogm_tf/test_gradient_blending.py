@@ -111,7 +111,7 @@ def test_an_estimate_by_hand(how, mirrored):
 
 def test_a_pass_without_an_update_is_refused():
     estimator = GBlendEstimator(dataset(3), dataset(2))
-    with pytest.raises(ValueError, match="Received: 3 batches, accumulate_steps=4"):
+    with pytest.raises(ValueError, match="Received: steps=3, accumulate_steps=4"):
         estimator.set_model(compiled(build(GBlend(), accumulate_steps=4)))
 
 
@@ -124,7 +124,7 @@ def test_an_estimate_that_finds_nothing_says_so(caplog):
     np.testing.assert_allclose(estimator.estimate(), [0.5, 0.3, 0.2])
     assert "No head gets better" in caplog.text
     estimator.held_out = dataset(2).take(0)
-    with pytest.raises(ValueError, match="must have batches.* Received: none, of <"):
+    with pytest.raises(ValueError, match="must have rows.* Received: 0 batches without any, of <"):
         estimator.estimate()
 
 

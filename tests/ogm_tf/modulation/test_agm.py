@@ -126,8 +126,7 @@ def test_a_coefficient_that_is_too_large_skips_the_step(alpha):
     model.train_on_batch(*data())
     before = model.get_weights()
     assert model.train_on_batch(*data(seed=1), return_dict=True)["skipped_steps"] == 1
-    cause = "what the method makes of the batch" if alpha == 20 else "the gradient of"
-    assert model.last_skipped.startswith(cause)
+    assert model.last_skipped == "what the method makes of the batch"
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert model.modulation.state["AGM.count"] == 1
