@@ -86,3 +86,31 @@ def test_gradients_of_encoders_may_become_anything_and_those_of_heads_may_not():
 def test_the_places_are_those_of_the_hooks(kind, places):
     found = [name for name in ("features", "loss", "gradients") if getattr(kind, f"acts_on_{name}")]
     assert " ".join(found) == places
+
+
+def test_what_a_class_says_of_itself_stands():
+    class Silent(Unimodal):
+        acts_on_loss = False
+
+    assert not Silent.acts_on_loss
+    with pytest.raises(TypeError, match="must override `modulate`.* Received: Apart"):
+
+        class Apart(Unimodal):
+            separates_losses = True
+
+
+def test_a_loss_of_its_own_sees_the_features():
+    class Short(Modulation):
+        def loss(self, step):
+            return tf.add_n([tf.reduce_sum(own**2) for own in step.features.values()])
+
+    model = eager(Short())
+    inputs, labels = data()
+    fused, *_ = gradients_of(model, inputs, labels)
+    with tf.GradientTape() as tape:
+        features = [encoder(inputs[name]) for name, encoder in model.encoders.items()]
+        length = tf.add_n([tf.reduce_sum(own**2) for own in features])
+    own = tape.gradient(length, model.trainable_variables, unconnected_gradients="zero")
+    changes = step_change(model, inputs, labels)
+    for found, gradient, added in zip(changes, fused, own, strict=True):
+        np.testing.assert_allclose(found, gradient + added, rtol=1e-4, atol=1e-5)
