@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "ogm_tf.encoders": set(),
     "ogm_tf.fusion": set(),
     "ogm_tf.gradient_blending": {
+        "ogm_tf.metrics",
         "ogm_tf.modulation",
         "ogm_tf.optimizers",
         "ogm_tf.training_state",

@@ -9,9 +9,11 @@ import tensorflow as tf
 def are_finite(values: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> tf.Tensor:
     """Returns which values hold finite numbers only, bool `[len(values)]`; a None does."""
     # A sum costs no tensor of the gradient's size; one that overflows is no step to take either.
-    return tf.stack(
-        [tf.constant(True) if value is None else tf.math.is_finite(_sum(value)) for value in values]
-    )
+    found = [
+        tf.constant(True) if value is None else tf.math.is_finite(_sum(value)) for value in values
+    ]
+    # A stack of nothing would be one of numbers.
+    return tf.cast(tf.stack(found), tf.bool)
 
 
 def gradient_names(
