@@ -22,9 +22,9 @@ _STRENGTHS = {
 }  # fmt: skip
 _NOISY_SPLIT = re.compile(r"(?P<split>.+)_snr_(?P<snr>inf|-?\d+(\.\d+)?)db")
 _WINDOW_SETTINGS = ("modulation_start_epoch", "modulation_end_epoch")
-# Of each method of `launchers.train`.
 _OF_AGM = ("alpha", *_WINDOW_SETTINGS)
 _OF_OGM = (*_OF_AGM, "modulation_rule", "modulation_variables")
+# Of each method of `launchers.train`.
 SETTINGS_OF_METHODS = {
     "none": (), "ogm": _OF_OGM, "ogm_ge": _OF_OGM, "agm": _OF_AGM,
     "unimodal": ("unimodal_weight",), "mmpareto": ("pareto_gamma",),

@@ -89,7 +89,7 @@ def estimated_by_hand(training, held_out, epochs):
     return weights / weights.sum()
 
 
-@pytest.mark.parametrize("how", ["one", "replicas", "six at once", "summed"])
+@pytest.mark.parametrize("how", ["one", "replicas", "six at once", "summed", "padded"])
 def test_an_estimate_by_hand(how, mirrored):
     """The last held-out batch has one row, which leaves a replica of two without any."""
     training, held_out = dataset(7), dataset(3, seed=9).unbatch().take(17).batch(8)
@@ -100,7 +100,12 @@ def test_an_estimate_by_hand(how, mirrored):
         if how == "summed":
             optimizer, loss = keras.optimizers.SGD(RATE / BATCH), logits_loss(reduction="sum")
         model.compile(optimizer, loss, steps_per_execution=steps)
-    estimator = GBlendEstimator(training, held_out, epochs=2)
+    judged = held_out
+    if how == "padded":
+        weights = tf.data.Dataset.from_tensor_slices(tf.cast(tf.range(24) < 17, tf.float32))
+        rows = tf.data.Dataset.zip((dataset(3, seed=9).unbatch(), weights))
+        judged = rows.map(lambda row, weight: (*row, weight)).batch(8)
+    estimator = GBlendEstimator(training, judged, epochs=2)
     estimator.set_model(model)
     found = estimator.estimate()
     expected = estimated_by_hand(training, held_out, epochs=2)

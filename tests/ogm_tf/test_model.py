@@ -13,9 +13,7 @@ from tests.ogm_tf.tiny_models import (
     compiled,
     data,
     dataset,
-    eager,
     logits_loss,
-    step_change,
 )
 
 
@@ -111,57 +109,6 @@ def test_window_is_followed_epoch_by_epoch():
     assert lowest[0] == 1 and lowest[3] == 1 and max(lowest[1:3]) < 1
     resumed = model.fit(dataset(), initial_epoch=2, epochs=3, verbose=0).history
     assert resumed["visual_coefficient"][0] < 1
-
-
-def test_noise_is_added_to_every_kernel_and_nothing_else():
-    keras.utils.set_random_seed(0)
-    names = ("audio", "visual")
-    model = ogm_tf.OGMModel(
-        {
-            name: keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(512, name=name)])
-            for name in names
-        },
-        ogm_tf.fusion.Concat(CLASSES),
-        ogm_tf.OGMGE(alpha=0.0, seed=5),
-    )
-    compiled(model, keras.optimizers.SGD(1.0))
-    random = np.random.default_rng(0)
-    inputs = {name: random.normal(size=(BATCH, 64)).astype(np.float32) for name in names}
-    labels = random.integers(0, CLASSES, BATCH)
-    with tf.GradientTape() as tape:
-        loss = logits_loss()(labels, model(inputs))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    before = [v.numpy() for v in model.trainable_variables]
-    model.train_on_batch(inputs, labels)
-    noises = []
-    for variable, gradient, old in zip(model.trainable_variables, gradients, before, strict=True):
-        added = old - variable.numpy() - gradient.numpy()
-        if variable.shape == (64, 512):
-            assert added.std() == pytest.approx(gradient.numpy().std(ddof=1), rel=0.02)
-            noises.append(added.ravel() / added.std())
-        else:
-            np.testing.assert_allclose(added, 0, atol=1e-6)
-    assert len(noises) == 2
-    assert abs(np.corrcoef(*noises)[0, 1]) < 0.025
-
-
-def test_noise_is_that_of_the_step_and_of_the_seed():
-    def noise(seed, steps):
-        """What each of some steps from the same weights adds to those of OGM."""
-        found = []
-        for method in (ogm_tf.OGM(0.5), ogm_tf.OGMGE(0.5, seed=seed)):
-            model = eager(method)
-            start = model.get_weights()
-            for _ in range(steps):
-                model.set_weights(start)
-                change = step_change(model, *data())
-            found.append(np.concatenate([own.ravel() for own in change]))
-        return found[1] - found[0]
-
-    drawn = [noise(0, 1), noise(0, 1), noise(0, 2), noise(1, 1)]
-    np.testing.assert_array_equal(drawn[0], drawn[1])
-    for other in drawn[2:]:
-        assert abs(np.corrcoef(drawn[0], other)[0, 1]) < 0.4
 
 
 def test_a_network_of_frozen_encoders_trains_its_head():

@@ -5,15 +5,26 @@ Every tolerance is five standard errors of what is measured, of a normal distrib
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import ogm_tf
 from ogm_tf.modulation.noise import (
     gradient_noise,
     gradient_noise_stddev,
     noise_seeds,
     scale_and_add_noise,
+)
+from tests.ogm_tf.tiny_models import (
+    BATCH,
+    CLASSES,
+    compiled,
+    data,
+    eager,
+    logits_loss,
+    step_change,
 )
 
 SIZE = 4_000_000
@@ -143,3 +154,54 @@ def test_noise_is_the_same_under_xla_and_in_graphs():
     for jit_compile in (True, False):
         compiled = tf.function(gradient_noise, jit_compile=jit_compile)
         np.testing.assert_allclose(eager, compiled(gradient, tf.constant([3, 4])), rtol=1e-5)
+
+
+def test_noise_is_added_to_every_kernel_and_nothing_else():
+    keras.utils.set_random_seed(0)
+    names = ("audio", "visual")
+    model = ogm_tf.OGMModel(
+        {
+            name: keras.Sequential([keras.layers.Input((64,)), keras.layers.Dense(512, name=name)])
+            for name in names
+        },
+        ogm_tf.fusion.Concat(CLASSES),
+        ogm_tf.OGMGE(alpha=0.0, seed=5),
+    )
+    compiled(model, keras.optimizers.SGD(1.0))
+    random = np.random.default_rng(0)
+    inputs = {name: random.normal(size=(BATCH, 64)).astype(np.float32) for name in names}
+    labels = random.integers(0, CLASSES, BATCH)
+    with tf.GradientTape() as tape:
+        loss = logits_loss()(labels, model(inputs))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    before = [v.numpy() for v in model.trainable_variables]
+    model.train_on_batch(inputs, labels)
+    noises = []
+    for variable, gradient, old in zip(model.trainable_variables, gradients, before, strict=True):
+        added = old - variable.numpy() - gradient.numpy()
+        if variable.shape == (64, 512):
+            assert added.std() == pytest.approx(gradient.numpy().std(ddof=1), rel=0.02)
+            noises.append(added.ravel() / added.std())
+        else:
+            np.testing.assert_allclose(added, 0, atol=1e-6)
+    assert len(noises) == 2
+    assert abs(np.corrcoef(*noises)[0, 1]) < 0.025
+
+
+def test_noise_is_that_of_the_step_and_of_the_seed():
+    def noise(seed, steps):
+        """What each of some steps from the same weights adds to those of OGM."""
+        found = []
+        for method in (ogm_tf.OGM(0.5), ogm_tf.OGMGE(0.5, seed=seed)):
+            model = eager(method)
+            start = model.get_weights()
+            for _ in range(steps):
+                model.set_weights(start)
+                change = step_change(model, *data())
+            found.append(np.concatenate([own.ravel() for own in change]))
+        return found[1] - found[0]
+
+    drawn = [noise(0, 1), noise(0, 1), noise(0, 2), noise(1, 1)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    for other in drawn[2:]:
+        assert abs(np.corrcoef(drawn[0], other)[0, 1]) < 0.4
